@@ -1,0 +1,1 @@
+"""What the notebooks run on: tasks, protocols, training, results, claims and figures."""
