@@ -1,0 +1,356 @@
+"""The Gate: nine mechanisms of Table 1, and their relatives, as one small object on two axes.
+
+A gate turns pre-activations L(x_t, h_{t-1}) into the two coefficients of the gated update, Eq. (1):
+state = forget * state + input * candidate.  The first axis is how the main gate is activated and
+started (constant, chrono, uniform, cumax); the second is the auxiliary gate (none, refine, master).
+Every formula is a plain function below; floats, NumPy, torch, SymPy and the kernels all read it.
+H hidden units, D decay period in steps; f i r u o: forget, input, refine, candidate, output.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# ------------------------------------------------------------------ formulas, in plain arithmetic
+
+
+def band(f):
+    """Half-width of the interval a refine gate may move `f` in: α(f) = f(1 - f), §2.3."""
+    return f * (1 - f)
+
+
+def refine(f, r):
+    """Effective gate g: from f² (r = 0) to 1 - (1 - f)² (r = 1), Eqs. (12), (16), (36).
+
+    Its complement is itself, 1 - g = refine(1 - f, 1 - r): evaluate that where g is near 1.
+    """
+    return f * f + 2 * r * band(f)
+
+
+def master(m, other, a, scale=1):
+    """Effective gate of the ON-LSTM, Eqs. (21)-(23): `a` acts where both master gates overlap.
+
+    `m` is the master gate of the same kind as `a`, `other` the opposite one; `scale=2` gives the
+    rescaled gates of Eqs. (26)-(27), which equal `refine(m, a)` when `other = 1 - m` (Prop. 4).
+    """
+    omega = m * other
+    return scale * a * omega + (m - omega)
+
+
+def update(f, i, state, u):
+    """The gated update, Eqs. (1), (5), (13)."""
+    return f * state + i * u
+
+
+def decay_period(f):
+    """Characteristic time scale D = 1 / (1 - f) in steps, §2.2."""
+    return 1 / (1 - f)
+
+
+def logit(p):
+    """Inverse sigmoid of a float or tensor, Eq. (9)."""
+    return p.logit() if isinstance(p, Tensor) else math.log(p / (1 - p))
+
+
+# ------------------------------------------------------------------ activations, with complements
+
+
+def cumax(z: Tensor) -> Tensor:
+    """cumsum(softmax(z)) over the last axis, within [0, 1], §2.5 and Eq. (19)."""
+    return torch.softmax(z, -1).cumsum(-1).clamp(max=1.0)
+
+
+def cumax_complement(z: Tensor) -> Tensor:
+    """1 - cumax(z), summed from the other end: exactly 0 for the last unit, small values exact."""
+    above = torch.softmax(z, -1).flip(-1).cumsum(-1).flip(-1)[..., 1:]
+    return torch.nn.functional.pad(above, (0, 1)).clamp(max=1.0)
+
+
+def sigmoid_complement(z: Tensor) -> Tensor:
+    """1 - sigmoid(z) without cancellation."""
+    return torch.sigmoid(-z)
+
+
+ACTIVATIONS = {"sigmoid": (torch.sigmoid, sigmoid_complement), "cumax": (cumax, cumax_complement)}
+
+
+# ------------------------------------------------------------------ the object
+
+_BIAS = {"constant": "", "chrono": "C", "uniform": "U"}
+_ACTIVATION = {"sigmoid": "", "cumax": "O"}
+_AUXILIARY = {None: "", "refine": "R", "master": "M"}
+_SOURCE = {
+    "-": "§2, Eqs. 2-8", "C": "§B.3, Eqs. 17-18", "O": "§B.5, Eqs. 28-29", "U": "§2.2, Eq. 9",
+    "R": "§2.3, Eqs. 11-13, 16", "OM": "§B.4, Eqs. 19-23", "UM": "§B.5, Eqs. 30-33",
+    "OR": "§B.5, Eqs. 34-37", "UR": "§2.1, Eqs. 9-15",
+}  # fmt: skip
+
+
+def _choose(name: str, value, options) -> None:
+    if value not in options:
+        raise ValueError(f"{name} must be one of {list(options)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate mechanism: how the main gate is activated and started, and what modulates it.
+
+    Args:
+        activation: "sigmoid" or "cumax", of the main gate (the master gates where there are any).
+        bias: "constant", "chrono" (Eq. 17) or "uniform" (Eq. 9), its initial bias; cumax has none.
+        auxiliary: None, "refine" (Eq. 16) or "master" (Eqs. 21-23).
+    """
+
+    activation: str = "sigmoid"
+    bias: str = "constant"
+    auxiliary: str | None = None
+
+    def __post_init__(self) -> None:
+        _choose("activation", self.activation, _ACTIVATION)
+        _choose("bias", self.bias, _BIAS)
+        _choose("auxiliary", self.auxiliary, _AUXILIARY)
+        if self.activation == "cumax" and self.bias != "constant":
+            raise ValueError(
+                f"bias must be 'constant' with activation 'cumax', whose softmax already spreads "
+                f"the gates over (0, 1); got {self.bias!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        """Table 1's prefix, read left to right: initial bias, activation, auxiliary."""
+        parts = _BIAS[self.bias] + _ACTIVATION[self.activation] + _AUXILIARY[self.auxiliary]
+        return parts or "-"
+
+    @property
+    def title(self) -> str:
+        """The mechanism in words."""
+        start = {"constant": "standard", "chrono": "chrono-started", "uniform": "uniformly started"}
+        main = "ordered (cumax)" if self.activation == "cumax" else start[self.bias]
+        return {
+            None: f"{main} gates", "refine": f"{main} main gate, auxiliary refine gate",
+            "master": f"{main} master gates over a plain pair",
+        }[self.auxiliary]  # fmt: skip
+
+    @property
+    def source(self) -> str:
+        """Where the paper defines it."""
+        return _SOURCE.get(self.name, "composed from the axes of Table 1, §2.6 and §B.5")
+
+    @property
+    def tied(self) -> bool:
+        """Whether the input gate of an LSTM is 1 - (effective forget gate), §2.4."""
+        return self.auxiliary == "refine"
+
+    @property
+    def distributional(self) -> bool:
+        """Whether each unit has its own trainable gate bias, drawn at the start (§D.5)."""
+        return self.bias != "constant"
+
+    @property
+    def main(self) -> str:
+        """The head that `activation` and `bias` belong to; its partner is `partner`."""
+        return "f_master" if self.auxiliary == "master" else "f"
+
+    @property
+    def partner(self) -> str:
+        """The head whose bias starts at minus the main head's, Eq. (18) and Listing 2."""
+        return {None: "i", "refine": "r", "master": "i_master"}[self.auxiliary]
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Row blocks of an LSTM's weights, in order."""
+        return self.layout("lstm")
+
+    def layout(self, cell: str = "lstm", keep_reset: bool = True) -> tuple[str, ...]:
+        """Row blocks of the weights, in order, of an "lstm" or a "gru".
+
+        An LSTM has i f u o, with r in i's place where the input gate is tied.  A GRU has reset f u
+        (torch's r z n: its z multiplies the old state), then what the gate adds; without
+        `keep_reset` the addition takes the reset gate's place.
+        """
+        _choose("cell", cell, ("lstm", "gru"))
+        masters = ("i_master", "f_master") if self.auxiliary == "master" else ()
+        extra = {None: "i", "refine": "r", "master": "i"}[self.auxiliary]
+        if cell == "lstm":
+            return (extra, "f", "u", "o", *masters)
+        added = (extra,) if self.auxiliary else ()  # a GRU's plain gates are tied, f + i = 1
+        return ("reset", "f", "u", *added, *masters) if keep_reset else (*added, "f", "u", *masters)
+
+    def coefficients(self, pre: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Effective forget and input gates from the pre-activations of the heads.
+
+        Args:
+            pre: tensors [..., H] by head, gate biases included; master heads may be [..., H/C].
+                Without "i" and "r" the gates are tied.
+        Returns:
+            (forget, input), each [..., H].
+        """
+        value, complement = self.activate(pre)
+        return self.combine(value, complement)
+
+    def activate(self, pre: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Activations of the heads and their complements, master heads repeated to [..., H]."""
+        value, complement = {}, {}
+        for head in ("f", "i", "r", "f_master", "i_master"):
+            if head not in pre:
+                continue
+            z = pre[head]
+            ordered = self.activation == "cumax" and (
+                head == self.main or head == self.partner != "r"
+            )
+            a, a_complement = ACTIVATIONS["cumax" if ordered else "sigmoid"]
+            pair = a(z), a_complement(z)
+            if ordered and head == self.partner:  # 1 - cumax(L_i), Eqs. (20), (29)
+                pair = pair[::-1]
+            if head.endswith("master"):  # a master unit serves a chunk of C neurons
+                chunk = pre["f"].shape[-1] // z.shape[-1]
+                pair = tuple(p.repeat_interleave(chunk, -1) for p in pair) if chunk > 1 else pair
+            value[head], complement[head] = pair
+        return value, complement
+
+    def combine(self, a: dict, c: dict) -> tuple:
+        """Effective (forget, input) from activations `a` and complements `c`: arithmetic only."""
+        if self.auxiliary == "refine":
+            return refine(a["f"], a["r"]), refine(c["f"], c["r"])
+        if self.auxiliary == "master":
+            forget = master(a["f_master"], a["i_master"], a["f"])
+            return forget, master(a["i_master"], a["f_master"], a["i"])
+        return a["f"], a["i"] if "i" in a else c["f"]
+
+    def initial_bias(
+        self,
+        hidden_size: int,
+        *,
+        units: int | None = None,
+        forget_bias: float = 1.0,
+        t_max: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Initial bias of the main gate's units.
+
+        Args:
+            hidden_size: H; uniform gates start within [1/H, 1 - 1/H] (§D.5).
+            units: how many biases, if fewer than H (downsized master gates).
+            forget_bias: the constant of constant-bias gates (§2.2); 0 is used with cumax.
+            t_max: longest dependency of chrono gates in steps; H if not given (§3).
+        Returns:
+            float32 tensor [units].
+        """
+        positive_int("hidden_size", hidden_size)
+        units = hidden_size if units is None else units
+        if self.bias == "constant":
+            return torch.full((units,), 0.0 if self.activation == "cumax" else float(forget_bias))
+        if self.bias == "chrono":
+            t_max = hidden_size if t_max is None else t_max
+            if not (t_max > 2 and math.isfinite(t_max)):
+                raise ValueError(f"t_max must be a finite number above 2 (steps), got {t_max!r}")
+            draw = torch.rand(units, generator=generator, dtype=torch.float64)
+            return (1 + draw * (t_max - 2)).log().float()
+        if hidden_size < 2:
+            raise ValueError(f"hidden_size must be at least 2 for uniform gates, got {hidden_size}")
+        low = 1 / hidden_size
+        draw = torch.rand(units, generator=generator, dtype=torch.float64)
+        return logit(low + draw * (1 - 2 * low)).float()
+
+    def parameters(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        downsize: int = 1,
+        cell: str = "lstm",
+        keep_reset: bool = True,
+        biases: int = 1,
+    ) -> int:
+        """Trainable numbers of one layer; `biases` vectors per row block (torch.nn has 2)."""
+        rows = sum(
+            hidden_size // downsize if head.endswith("master") else hidden_size
+            for head in self.layout(cell, keep_reset)
+        )
+        own = hidden_size // downsize if self.auxiliary == "master" else hidden_size
+        return rows * (input_size + hidden_size + biases) + own * self.distributional
+
+    def _repr_markdown_(self) -> str:
+        from urgates.symbolic import card  # SymPy takes a second to import
+
+        return card(self)
+
+
+# ------------------------------------------------------------------ Table 1, and any composition
+
+GATES: dict[str, Gate] = {
+    g.name: g
+    for g in (
+        Gate(),
+        Gate(bias="chrono"),
+        Gate(activation="cumax"),
+        Gate(bias="uniform"),
+        Gate(auxiliary="refine"),
+        Gate(activation="cumax", auxiliary="master"),
+        Gate(bias="uniform", auxiliary="master"),
+        Gate(activation="cumax", auxiliary="refine"),
+        Gate(bias="uniform", auxiliary="refine"),
+    )
+}
+
+
+@cache
+def _all() -> dict[str, Gate]:
+    every = dict(GATES)
+    for auxiliary in _AUXILIARY:
+        for bias in _BIAS:
+            g = Gate("sigmoid", bias, auxiliary)
+            every.setdefault(g.name, g)
+    return every
+
+
+def gate(name: str | Gate) -> Gate:
+    """The gate of that name: a row of Table 1 ("UR") or a composition of its axes ("CR", "CM").
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+    """
+    if isinstance(name, Gate):
+        return name
+    if name not in _all():
+        raise ValueError(f"gate must be one of {', '.join(_all())}, got {name!r}")
+    return _all()[name]
+
+
+# ------------------------------------------------------------------ decay periods at the start
+
+
+def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float | None = None):
+    """Density of the decay period D at initialisation, Table 4 and Prop. 1.
+
+    Args:
+        start: "uniform" and "cumax": D^-2, on [H/(H-1), H] if `hidden_size` H is given, else on
+            [1, ∞); "chrono": flat on [2, t_max]; "chrono_unknown": ∝ 1/(D log² D) on [2, ∞).
+        D: array or tensor of decay periods in steps, NumPy or torch.
+    Returns:
+        The normalised density at D (a constant bias is a point mass at 1 + e^b and has none).
+    """
+    _choose("start", start, ("uniform", "cumax", "chrono", "chrono_unknown"))
+    if start == "chrono":
+        if t_max is None or not t_max > 2:
+            raise ValueError(f"t_max must be above 2 (steps) for start 'chrono', got {t_max!r}")
+        return ((D >= 2) & (D <= t_max)) / (t_max - 2)
+    if start == "chrono_unknown":
+        log = D.log() if isinstance(D, Tensor) else np.log(D)
+        return (D >= 2) * (math.log(2) / (D * log**2))
+    if hidden_size is None:
+        return (D >= 1) / D**2
+    low, high = hidden_size / (hidden_size - 1), hidden_size
+    return ((D >= low) & (D <= high)) / D**2 * (hidden_size / (hidden_size - 2))
+
+
+def positive_int(name: str, value) -> None:
+    """Refuse anything but a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ValueError(f"{name} must be a positive int, got {value!r}")
