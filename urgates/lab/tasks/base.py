@@ -1,0 +1,76 @@
+"""What every task offers, and the random numbers that its batches are made of.
+
+B batch, T time steps, I inputs per step, O outputs, k decoded steps.
+A batch is a function of (seed, step, batch size) and of nothing else: every gate sees the same
+data (App. D.1), a resumed run needs no generator state, and no order of calls matters.
+"""
+
+from abc import ABC, abstractmethod
+from operator import index
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def whole(name: str, value: int, least: int) -> int:
+    """`value` as an int; ValueError unless it is a whole number of at least `least`."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
+    return number
+
+
+def draws(count: int, seed: int, *step: int) -> np.ndarray:
+    """`count` uniform 64-bit numbers [count] uint64 that depend on seed and step only.
+
+    PCG64's raw stream, unlike the distributions of torch and NumPy, is promised never to change;
+    and torch's CPU generator reads only 32 bits of its seed, so long runs would repeat batches.
+    """
+    key = tuple(whole("step", number, 0) for number in step)
+    source = np.random.SeedSequence(whole("seed", seed, 0), spawn_key=key)
+    return np.random.PCG64(source).random_raw(count)
+
+
+class Task(ABC):
+    """A supervised sequence task; this base class scores class labels (cross-entropy)."""
+
+    name: str
+    """The word in file names, figures and protocols."""
+    length: int
+    """The paper's length of the task."""
+    input_size: int
+    """I, numbers per step."""
+    output_size: int
+    """O, numbers per decoded step."""
+    readout: str | int
+    """`"last"`: the head reads the last hidden state; a number k: each of the last k."""
+    baseline: float | None
+    """Loss of the best constant predictor; None where it is not a closed form."""
+
+    @abstractmethod
+    def batch(self, seed: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Inputs [B, T, I] float32 and targets of training step `step`."""
+
+    def head(self, hidden_size: int) -> nn.Module:
+        """The map from hidden states [..., H] to outputs [..., O]."""
+        return nn.Linear(whole("hidden_size", hidden_size, 1), self.output_size)
+
+    def loss(self, out: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy in nats, scalar; `out` [B, O] or [B, k, O], `target` without O."""
+        self._check(out, target)
+        return F.cross_entropy(out.flatten(0, -2), target.flatten())
+
+    def metrics(self, out: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Further scores, each a scalar: the share of right answers."""
+        self._check(out, target)
+        return {"accuracy": (out.argmax(-1) == target).float().mean()}
+
+    def _check(self, out: Tensor, target: Tensor) -> None:
+        """Refuse shapes that would broadcast into a wrong loss."""
+        expected = (*target.shape, self.output_size)
+        if out.shape != expected:
+            raise ValueError(f"out.shape={tuple(out.shape)}: expected {expected}")
