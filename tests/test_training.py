@@ -1,0 +1,420 @@
+"""Training: stacks of seeds, clipping, divergence, and runs that survive kill, disk and damage."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from urgates.lab import storage
+from urgates.lab.protocols import PROTOCOLS, Protocol, protocol
+from urgates.lab.storage import CheckpointError, load_checkpoint, locked, save_checkpoint
+from urgates.lab.training import Stack, build, choose_device, train
+
+TINY = replace(
+    protocol("copy", "smoke"), task_options={"length": 3}, hidden=16, batch=4, steps=40, log_every=5
+)
+
+
+def quiet(*args, **kwargs):
+    train(*args, progress=False, **kwargs)
+
+
+def files(folder, suffix=".csv"):
+    return {p.name: p.read_bytes() for p in sorted(folder.glob(f"*{suffix}"))}
+
+
+# ------------------------------------------------------------------ protocols
+
+
+@pytest.mark.parametrize("key", PROTOCOLS)
+def test_every_number_of_a_protocol_has_a_source(key):
+    p = PROTOCOLS[key]
+    assert (p.task, p.preset) == key
+    for name in ("task_options", "hidden", "batch", "steps", "lr", "clip", "downsize", "seeds"):
+        assert p.source[name]
+    assert p.clip == 1.0
+    assert p.source["hidden"] in p._repr_markdown_()
+
+
+def test_paper_protocols_hold_the_paper_s_numbers():
+    copy, adding = protocol("copy", "paper"), protocol("adding", "paper")
+    assert (copy.hidden, copy.lr, copy.steps, copy.make_task().length) == (256, 1e-3, 100_000, 500)
+    assert (adding.hidden, adding.lr, adding.make_task().length) == (256, 1e-3, 2000)
+    forgetting = protocol("forgetting", "paper")
+    assert (forgetting.hidden, forgetting.lr, forgetting.steps) == (64, 1e-4, 10_000)
+    assert forgetting.forget_bias == 6.0
+    pmnist = protocol("pmnist", "paper")
+    assert (pmnist.hidden, pmnist.batch, pmnist.downsize) == (512, 50, 16)
+    assert pmnist.sweep == (2e-4, 5e-4, 1e-3, 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"hidden": 0}, "hidden is 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"downsize": 7}, "downsize is 7"),
+        ({"log_every": 7}, "log_every is 7"),
+        ({"eval_every": 7}, "eval_every is 7"),
+    ],
+)
+def test_protocol_refuses_what_cannot_run(change, text):
+    with pytest.raises(ValueError, match=text):
+        replace(TINY, **change)
+
+
+def test_unknown_task_and_preset_are_named():
+    with pytest.raises(ValueError, match=r"task is 'copi'.*copy"):
+        protocol("copi", "smoke")
+    with pytest.raises(ValueError, match=r"preset is 'huge'.*laptop"):
+        protocol("copy", "huge")
+
+
+def test_digest_follows_the_numbers_only():
+    assert replace(TINY, seeds=5, preset="paper").digest == TINY.digest
+    assert replace(TINY, lr=1e-3).digest != TINY.digest
+
+
+# ------------------------------------------------------------------ the stack
+
+
+def test_a_seed_starts_every_gate_alike_and_draws_its_gate_bias_once():
+    plain, uniform, refined = (build(TINY, "lstm", g, 3) for g in ("-", "U", "UR"))
+    for name in ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "head.weight"):
+        assert torch.equal(plain.get_parameter(name), refined.get_parameter(name))
+    assert torch.equal(uniform.rnn.gate_bias_l0, refined.rnn.gate_bias_l0)
+    other = build(TINY, "lstm", "UR", 4)
+    assert not torch.equal(other.rnn.weight_ih_l0, refined.rnn.weight_ih_l0)
+
+
+def test_forgetting_starts_saturated():
+    p = protocol("forgetting", "paper")
+    for gate in p.gates:
+        network = build(p, "lstm", gate, 1)
+        x = torch.zeros(1, 1, 2)  # at h = 0 and x = 0 only the biases speak
+        effective = network.rnn.gates(x)
+        expected = torch.full((64,), 6.0).sigmoid()
+        torch.testing.assert_close(effective["g"].flatten(), expected)
+        torch.testing.assert_close(effective["i"].flatten(), 1 - expected, atol=1e-6, rtol=0)
+
+
+def one_model_steps(p, cell, gate, seed, steps):
+    """An oracle: one unstacked network, torch's own clipping, a plain loop."""
+    task, network = p.make_task(), build(p, cell, gate, seed)
+    adam = torch.optim.Adam(network.parameters(), lr=p.lr)
+    losses = []
+    for step in range(steps):
+        x, target = task.batch(seed, step, p.batch)
+        loss = task.loss(network(x), target)
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), p.clip)
+        adam.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize(("cell", "gate"), [("lstm", "UR"), ("lstm", "OM"), ("gru", "-")])
+def test_stack_equals_single_models_with_torch_s_clipping(cell, gate):
+    p = replace(TINY, clip=0.05)  # small enough that clipping always acts
+    stack = Stack(p, cell, gate, (1, 2, 7))
+    stacked = torch.stack([stack.advance()["loss"] for _ in range(8)])
+    for m, seed in enumerate(stack.seeds):
+        oracle = torch.tensor(one_model_steps(p, cell, gate, seed, 8))
+        torch.testing.assert_close(stacked[:, m], oracle, rtol=2e-4, atol=0)
+
+
+def test_every_gate_sees_the_same_data():
+    seen = {}
+    for gate in ("-", "UR"):
+        stack = Stack(TINY, "lstm", gate, (1, 2))
+        batches = []
+        batch = stack.task.batch
+        object.__setattr__(
+            stack.task,
+            "batch",
+            lambda *a, keep=batches, make=batch: keep.append(make(*a)) or keep[-1],
+        )
+        stack.advance(), stack.advance()
+        seen[gate] = batches
+    assert len(seen["-"]) == 4
+    for a, b in zip(seen["-"], seen["UR"], strict=True):
+        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert not torch.equal(seen["-"][0][0], seen["-"][1][0])
+
+
+def test_a_diverged_model_is_frozen_and_the_others_do_not_notice():
+    healthy, ill = (Stack(TINY, "lstm", "UR", (1, 2, 3)) for _ in range(2))
+    for _ in range(3):
+        healthy.advance(), ill.advance()
+    with torch.no_grad():
+        ill.parameters["head.weight"][1] = float("inf")
+    frozen = {k: p[1].clone() for k, p in ill.parameters.items()}
+    for _ in range(3):
+        fine, scores = healthy.advance(), ill.advance()
+    assert ill.died_at == [None, 3, None]
+    assert not scores["loss"][1].isfinite()
+    for m in (0, 2):
+        assert scores["loss"][m] == fine["loss"][m]
+        for name, p in ill.parameters.items():
+            assert torch.equal(p[m], healthy.parameters[name][m])
+    for name, p in ill.parameters.items():
+        assert torch.equal(p[1], frozen[name])
+
+
+def test_a_diverged_run_is_recorded_and_its_rows_stop(tmp_path, monkeypatch):
+    advance = Stack.advance
+
+    def poisoned(stack):
+        if stack.step == 12:
+            with torch.no_grad():
+                stack.parameters["head.bias"][0] = float("nan")
+        return advance(stack)
+
+    monkeypatch.setattr(Stack, "advance", poisoned)
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    info = {s: json.loads((tmp_path / f"copy_lstm_UR_smoke_s{s}.json").read_text()) for s in (1, 2)}
+    assert [(i["status"], i["died_at"]) for i in info.values()] == [
+        ("diverged", 12),
+        ("finished", None),
+    ]
+    rows = {s: (tmp_path / f"copy_lstm_UR_smoke_s{s}.csv").read_text().split() for s in (1, 2)}
+    assert rows[1][-1].startswith("10,") and rows[2][-1].startswith("40,")
+
+
+def test_unit_gates_are_means_over_batch_and_time():
+    stack = Stack(TINY, "lstm", "UR", (1, 2))
+    stack.advance()
+    units = stack.unit_gates()[1]
+    network = build(TINY, "lstm", "UR", 2)
+    x, _ = stack.task.batch(2, TINY.steps, TINY.batch)
+    own = {k: p[1] for k, p in stack.parameters.items() if k.startswith("rnn.")}
+    network.load_state_dict({k: p[1] for k, p in stack.parameters.items()})
+    assert own
+    for name in ("f", "g"):
+        mean = network.rnn.gates(x)[name].flatten(0, 1).mean(0)
+        torch.testing.assert_close(torch.tensor(units[name]), mean, atol=1e-6, rtol=0)
+
+
+def test_pixel_tasks_validate_and_test_the_best_weights(tmp_path):
+    p = replace(protocol("pmnist", "smoke"), hidden=8, steps=40, log_every=10, eval_every=20)
+    quiet(p, "lstm", "UR", (1, 2), tmp_path)
+    lines = (tmp_path / "pmnist_lstm_UR_smoke_s1.csv").read_text().split()
+    assert lines[0] == "step,loss,accuracy,valid_accuracy"
+    validated = {int(line.split(",")[0]): line.split(",")[3] for line in lines[1:]}
+    assert [step for step, value in validated.items() if value] == [20, 40]
+    info = json.loads((tmp_path / "pmnist_lstm_UR_smoke_s1.json").read_text())
+    best = max(validated.values(), key=lambda v: float(v or 0))
+    assert float(best) == pytest.approx(info["best_valid_accuracy"], abs=1e-6)
+    tensors, _ = load_checkpoint(tmp_path / "pmnist_lstm_UR_smoke_s1+2.safetensors")
+    network, task = build(p, "lstm", "UR", 1), p.make_task()
+    weights = {k: tensors[f"best/{k}"][0] for k in network.state_dict()}
+    right = [
+        functional_call(network, weights, (x,)).argmax(-1) == y
+        for x, y in task.evaluate_batches("test", 100)
+    ]
+    assert torch.cat(right).float().mean().item() == pytest.approx(info["test_accuracy"], abs=1e-6)
+
+
+def test_bad_cell_and_device_are_named():
+    with pytest.raises(ValueError, match=r"cell is 'rnn'.*lstm, gru"):
+        build(TINY, "rnn", "UR", 1)
+    with pytest.raises(ValueError, match="device is 'abacus'"):
+        choose_device("abacus")
+
+
+# ------------------------------------------------------------------ interruption
+
+RUN = """
+import sys
+from dataclasses import replace
+from urgates.lab.protocols import protocol
+from urgates.lab.training import train
+tiny = dict(task_options={{"length": 3}}, hidden=16, batch=4, steps={steps}, log_every=5)
+p = replace(protocol("copy", "smoke"), **tiny)
+train(p, "lstm", "UR", (1, 2), sys.argv[1], "cpu", checkpoint_seconds=0.05)
+"""
+
+
+def test_killed_and_started_again_ends_with_the_same_bytes(tmp_path):
+    steps = 1500
+    command = [sys.executable, "-c", RUN.format(steps=steps)]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL)
+    csv = killed / "copy_lstm_UR_smoke_s1.csv"
+    deadline = time.monotonic() + 25
+    while not (csv.exists() and csv.read_bytes().count(b"\n") > 30):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    rows = csv.read_bytes().count(b"\n")
+    assert 30 < rows < steps // 5
+    with csv.open("ab") as file:
+        file.write(b"9999,0.1")  # a half-written line, as a kill may leave it
+    subprocess.run([*command, killed], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, whole], check=True, stdout=subprocess.DEVNULL)
+    assert files(killed) == files(whole)
+    assert json.loads((killed / "copy_lstm_UR_smoke_s1.json").read_text())["status"] == "finished"
+
+
+def interrupted(folder, after, monkeypatch, **kwargs):
+    """Train TINY and stop with KeyboardInterrupt after `after` updates, a checkpoint every step."""
+    advance = Stack.advance
+
+    def stop(stack):
+        if stack.step == after:
+            raise KeyboardInterrupt
+        return advance(stack)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Stack, "advance", stop)
+        quiet(TINY, "lstm", "UR", (1, 2), folder, checkpoint_seconds=0, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def whole_csv(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    quiet(TINY, "lstm", "UR", (1, 2), folder)
+    return files(folder)
+
+
+def test_limit_minutes_stops_with_status_partial_and_goes_on(tmp_path, whole_csv):
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path, limit_minutes=1e-6)
+    info = json.loads((tmp_path / "copy_lstm_UR_smoke_s2.json").read_text())
+    assert info["status"] == "partial" and info["steps"] < TINY.steps
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    assert files(tmp_path) == whole_csv
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "garbage"])
+def test_a_damaged_checkpoint_gives_way_to_its_predecessor(
+    tmp_path, whole_csv, monkeypatch, capsys, damage
+):
+    interrupted(tmp_path, 23, monkeypatch)
+    path = tmp_path / "copy_lstm_UR_smoke_s1+2.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "truncated":
+        data = data[: len(data) // 2]
+    elif damage == "flipped":
+        data[-100] ^= 1
+    else:
+        data = b"not a checkpoint"
+    path.write_bytes(data)
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    assert f"{path} is damaged" in capsys.readouterr().out
+    assert files(tmp_path) == whole_csv
+
+
+def test_without_a_good_checkpoint_nothing_is_thrown_away_silently(tmp_path, monkeypatch):
+    interrupted(tmp_path, 23, monkeypatch)
+    before = files(tmp_path)
+    path = tmp_path / "copy_lstm_UR_smoke_s1+2.safetensors"
+    for damaged in (path, path.with_name(path.name + ".prev")):
+        damaged.write_bytes(damaged.read_bytes()[:99])
+    with pytest.raises(CheckpointError, match=r"safetensors is damaged.*delete the file"):
+        quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_a_checkpoint_that_lost_its_csv_says_so(tmp_path, monkeypatch):
+    interrupted(tmp_path, 23, monkeypatch)
+    csv = tmp_path / "copy_lstm_UR_smoke_s2.csv"
+    csv.write_bytes(csv.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"s2.csv has \d complete rows.*expects 4"):
+        quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+
+
+def test_another_protocol_does_not_overwrite_a_run(tmp_path, monkeypatch):
+    interrupted(tmp_path, 23, monkeypatch)
+    with pytest.raises(ValueError, match="was trained under protocol"):
+        quiet(replace(TINY, lr=1e-3), "lstm", "UR", (1, 2), tmp_path)
+
+
+class FullDisk:
+    """A file whose writes fail, as on a full disk, after half of the bytes arrived."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, data):
+        self.file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_full_disk_under_the_csv(tmp_path, whole_csv, monkeypatch):
+    interrupted(tmp_path, 23, monkeypatch)
+    append = storage.CsvLog.append
+
+    def full(log, values):
+        if values[0] == 30:
+            log._file = FullDisk(log._file)
+        append(log, values)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"s1.csv: the disk is full"):
+        patch.setattr(storage.CsvLog, "append", full)
+        quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    assert files(tmp_path) == whole_csv
+
+
+def test_full_disk_under_the_checkpoint(tmp_path, whole_csv, monkeypatch):
+    interrupted(tmp_path, 23, monkeypatch)
+    kept = files(tmp_path, ".safetensors")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"the disk is full.*resumes"):
+        patch.setattr(storage.os, "fsync", full)
+        quiet(TINY, "lstm", "UR", (1, 2), tmp_path, checkpoint_seconds=0)
+    assert files(tmp_path, ".safetensors") == kept
+    assert not list(tmp_path.glob("*.part"))
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    assert files(tmp_path) == whole_csv
+
+
+def test_two_processes_do_not_train_the_same_run(tmp_path):
+    with (
+        locked(tmp_path / "copy_lstm_UR_smoke.lock"),
+        pytest.raises(RuntimeError, match="another process is training this run"),
+    ):
+        quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+
+
+def test_a_checkpoint_holds_tensors_and_json_only(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, {"w": torch.arange(3.0)}, {"step": 1, "rows": [0.1 + 0.2]})
+    tensors, state = load_checkpoint(path)
+    assert torch.equal(tensors["w"], torch.arange(3.0)) and state == {
+        "step": 1,
+        "rows": [0.1 + 0.2],
+    }
+    header = int.from_bytes(path.read_bytes()[:8], "little")
+    assert set(json.loads(path.read_bytes()[8 : 8 + header])) == {"__metadata__", "w"}
+    with pytest.raises(TypeError):
+        save_checkpoint(path, {"w": torch.zeros(1)}, {"code": print})
+    assert load_checkpoint(tmp_path / "none.safetensors") is None
+
+
+def test_progress_is_a_line_per_tenth(tmp_path, capsys):
+    train(TINY, "lstm", "-", (1,), tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and lines[-1].startswith("copy lstm -: step 40 of 40, loss 2.")
+
+
+def test_protocol_is_frozen():
+    with pytest.raises(AttributeError):
+        TINY.lr = 1.0
+    assert isinstance(TINY, Protocol)

@@ -1,0 +1,274 @@
+"""Protocols: how each experiment is run, at three sizes, each number with its source.
+
+`smoke` shows every code path in seconds, `laptop` the effect in minutes on two CPU cores, `paper`
+holds the paper's own values (§3 and Appendix D). A bare number below is our own choice for its
+preset; `(value, source)` pairs say where a number comes from or why we chose it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+from urgates.gates import GATES
+from urgates.lab import tasks
+
+PRESETS = ("smoke", "laptop", "paper")
+_TASKS = {
+    "copy": tasks.Copy,
+    "adding": tasks.Adding,
+    "forgetting": tasks.Adding,
+    "smnist": tasks.Pixels,
+    "pmnist": tasks.Pixels,
+    "scifar": tasks.Pixels,
+}
+_OUR_CHOICE = {
+    "smoke": "our choice: every code path within seconds",
+    "laptop": "our choice: shows the effect within minutes on two CPU cores",
+    "paper": "our choice: not stated in the paper",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that decides the numbers of a run, except its cell, gate and seed.
+
+    `seeds` is how many seeds are run (1, 2, …); `log_every` and `eval_every` count training steps
+    (`eval_every=0`: the task has no validation set); `t_max=None` stands for the hidden size;
+    `tied_start` lets a separate input gate start at minus the forget bias; `sweep` lists the
+    learning rates the paper tried (a run uses `lr`). `source` maps a field to where its value
+    comes from. Raises ValueError for values that cannot be run.
+    """
+
+    task: str
+    preset: str
+    task_options: Mapping[str, object] = field(default_factory=dict)
+    gates: tuple[str, ...] = tuple(GATES)
+    hidden: int
+    batch: int
+    steps: int
+    lr: float
+    clip: float = 1.0
+    downsize: int = 16
+    t_max: int | None = None
+    forget_bias: float = 1.0
+    tied_start: bool = False
+    seeds: int = 3
+    log_every: int = 100
+    eval_every: int = 0
+    sweep: tuple[float, ...] = ()
+    source: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        for name in ("hidden", "batch", "steps", "downsize", "seeds", "log_every"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value!r}; expected a positive number")
+        if self.hidden % self.downsize:
+            raise ValueError(f"downsize is {self.downsize}; expected a divisor of {self.hidden=}")
+        if self.steps % self.log_every:
+            raise ValueError(f"log_every is {self.log_every}; expected a divisor of {self.steps=}")
+        if self.eval_every % self.log_every:
+            raise ValueError(
+                f"eval_every is {self.eval_every}; expected a multiple of {self.log_every=}"
+            )
+
+    def make_task(self):
+        """Build the task (inputs, targets, loss, head) this protocol trains on."""
+        return _TASKS[self.task](**self.task_options)
+
+    @property
+    def numbers(self) -> dict:
+        """The fields that decide a run's numbers, as plain JSON values."""
+        plain = asdict(self)
+        for name in ("source", "sweep", "seeds", "gates", "preset"):
+            del plain[name]
+        return plain
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that change whenever a run's numbers may change."""
+        text = json.dumps(self.numbers, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def _repr_markdown_(self) -> str:
+        rows = [f"**{self.task}** at `{self.preset}`\n", "| | value | source |", "|---|---|---|"]
+        for name in (f.name for f in fields(self) if f.name in self.source):
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                value = ", ".join(f"{key}={entry}" for key, entry in value.items())
+            elif isinstance(value, tuple):
+                value = ", ".join(str(entry) for entry in value)
+            rows.append(f"| {name} | {value} | {self.source[name]} |")
+        return "\n".join(rows)
+
+
+def protocol(task: str, preset: str) -> Protocol:
+    """Look up a protocol by task and preset; ValueError names the known ones."""
+    if task not in _TASKS:
+        raise ValueError(f"task is {task!r}; expected one of {', '.join(_TASKS)}")
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
+    if (task, preset) not in PROTOCOLS:
+        raise ValueError(f"task {task!r} has no protocol at preset {preset!r}")
+    return PROTOCOLS[task, preset]
+
+
+def _row(task: str, preset: str, family: Mapping, **numbers) -> Protocol:
+    """One protocol: a family's entries, then its own; `value` (our choice) or `(value, source)`."""
+    pairs = {
+        name: entry
+        if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], str)
+        else (entry, _OUR_CHOICE[preset])
+        for name, entry in (family | numbers).items()
+    }
+    values = {name: value for name, (value, _) in pairs.items()}
+    sources = {name: source for name, (_, source) in pairs.items()}
+    return Protocol(task=task, preset=preset, source=sources, **values)
+
+
+# What the paper fixes for a whole family of experiments.
+_ADAM = {"clip": (1.0, "D.1, D.2; by global norm over all parameters of a model: our choice")}
+_CHRONO = {"t_max": (None, "B.3: proportional to the hidden size; the factor 1 is our choice")}
+_SMALL = _ADAM | _CHRONO | {"seeds": 1}
+_LAPTOP = _ADAM | _CHRONO | {"downsize": (16, "D"), "seeds": (3, "D.1, D.2")}
+_SYNTHETIC = _LAPTOP | {
+    "hidden": (256, "D.1"),
+    "lr": (1e-3, "D.1"),
+    "batch": (50, "our choice: unstated in the paper; as in its image tasks"),
+    "log_every": 100,
+}
+_IMAGES = _LAPTOP | {
+    "hidden": (512, "D.2, Table 2"),
+    "batch": (50, "D.2"),
+    "lr": (1e-3, "D.2: inside the sweep"),
+    "sweep": ((2e-4, 5e-4, 1e-3, 2e-3), "D.2"),
+}
+_SCANLINE = ({"dataset": "mnist"}, "D.2; 10 % of the training images validate: our choice")
+_BIT_REVERSAL = (
+    {"dataset": "mnist", "permuted": True},
+    "D.5: bit reversal; 10 % of the training images validate: our choice",
+)
+_FORGETTING = _ADAM | {
+    "task_options": ({"length": 500}, "E.1"),
+    "gates": (("-", "R"), "E.1, Fig. 9"),
+    "hidden": (64, "E.1"),
+    "lr": (1e-4, "E.1"),
+    "steps": (10_000, "E.1"),
+    "batch": (50, "our choice: unstated in the paper; as in its image tasks"),
+    "forget_bias": (6.0, "E.1: effective forget gate σ(6); the refine bias 0 is our choice"),
+    "tied_start": (True, "our choice: the LSTM's input bias starts at −6"),
+    "downsize": (16, "D"),
+    "seeds": (3, "our choice: as in D.1"),
+    "log_every": 100,
+}
+_SMALL_PIXELS = _SMALL | {
+    "hidden": 32,
+    "batch": 25,
+    "steps": 50,
+    "lr": 5e-3,
+    "downsize": 8,
+    "log_every": 10,
+    "eval_every": 50,
+}
+_LAPTOP_PIXELS = _LAPTOP | {
+    "hidden": 64,
+    "batch": (50, "D.2"),
+    "steps": 2_000,
+    "lr": (2e-3, "D.2: inside the sweep"),
+    "log_every": 50,
+    "eval_every": 500,
+}
+_150_EPOCHS = {
+    "steps": (162_000, "D.2: 150 epochs of 54,000 images"),
+    "log_every": 360,
+    "eval_every": 1_080,
+}
+
+_ROWS = (
+    _row(
+        "copy",
+        "smoke",
+        _SMALL | {"downsize": 8, "log_every": 10},
+        task_options={"length": 10},
+        hidden=32,
+        batch=16,
+        steps=60,
+        lr=4e-3,
+    ),
+    _row(
+        "copy",
+        "laptop",
+        _LAPTOP | {"log_every": 100},
+        task_options={"length": 50},
+        hidden=64,
+        batch=32,
+        steps=12_000,
+        lr=4e-3,
+    ),
+    _row(
+        "copy",
+        "paper",
+        _SYNTHETIC,
+        task_options=({"length": 500}, "Fig. 3"),
+        steps=(100_000, "Fig. 3, axis"),
+    ),
+    _row(
+        "adding",
+        "smoke",
+        _SMALL | {"downsize": 8, "log_every": 10},
+        task_options={"length": 20},
+        hidden=32,
+        batch=16,
+        steps=60,
+        lr=2e-3,
+    ),
+    _row(
+        "adding",
+        "laptop",
+        _LAPTOP | {"log_every": 50},
+        task_options={"length": 200},
+        hidden=64,
+        batch=32,
+        steps=4_000,
+        lr=2e-3,
+    ),
+    _row(
+        "adding",
+        "paper",
+        _SYNTHETIC,
+        task_options=({"length": 2000}, "Fig. 3"),
+        steps=(20_000, "Fig. 3, axis"),
+    ),
+    _row(
+        "forgetting",
+        "smoke",
+        _FORGETTING | {"downsize": 8, "seeds": 1, "log_every": 10},
+        task_options={"length": 20},
+        hidden=32,
+        batch=16,
+        steps=60,
+    ),
+    _row("forgetting", "laptop", _FORGETTING),
+    _row("forgetting", "paper", _FORGETTING),
+    _row("smnist", "smoke", _SMALL_PIXELS, task_options={"dataset": "digits"}),
+    _row("smnist", "laptop", _LAPTOP_PIXELS, task_options=_SCANLINE),
+    _row("smnist", "paper", _IMAGES | _150_EPOCHS, task_options=_SCANLINE),
+    _row("pmnist", "smoke", _SMALL_PIXELS, task_options={"dataset": "digits", "permuted": True}),
+    _row("pmnist", "laptop", _LAPTOP_PIXELS, task_options=_BIT_REVERSAL),
+    _row("pmnist", "paper", _IMAGES | _150_EPOCHS, task_options=_BIT_REVERSAL),
+    _row(
+        "scifar",
+        "paper",
+        _IMAGES | {"log_every": 300, "eval_every": 900},
+        task_options=({"dataset": "cifar10"}, "D.2; 10 % of the training images validate: ours"),
+        steps=(90_000, "D.2: 100 epochs of 45,000 images"),
+    ),
+)
+
+PROTOCOLS: dict[tuple[str, str], Protocol] = {(row.task, row.preset): row for row in _ROWS}

@@ -1,0 +1,181 @@
+"""What training leaves on disk: a CSV of losses and a JSON of provenance per seed, a checkpoint.
+
+File names are run keys, `{task}_{cell}_{gate}_{preset}_s{seed}`. M models (seeds) in a stack.
+"""
+
+import platform
+import subprocess
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from urgates import kernels
+from urgates.lab.protocols import Protocol
+from urgates.lab.storage import CsvLog, load_checkpoint, save_checkpoint, write_json
+
+
+def run_stem(protocol: Protocol, cell: str, gate: str, seed: int | None = None) -> str:
+    """The run key that file names start with; without a seed, that of all its seeds."""
+    stem = f"{protocol.task}_{cell}_{gate}_{protocol.preset}"
+    return stem if seed is None else f"{stem}_s{seed}"
+
+
+def checkpoint_seeds(out_dir: Path, protocol: Protocol, cell: str, gate: str) -> list[list[int]]:
+    """The seeds of each stack of this run that has a checkpoint in `out_dir`."""
+    start = f"{run_stem(protocol, cell, gate)}_s"
+    names = {p.name.split(".")[0] for p in Path(out_dir).glob(f"{start}*.safetensors*")}
+    return sorted([int(seed) for seed in name.removeprefix(start).split("+")] for name in names)
+
+
+class Record:
+    """The files of one stack. Making it resumes the stack from its checkpoint, where there is one,
+    and cuts the CSVs back to the rows that the checkpoint knows.
+    """
+
+    def __init__(self, stack, cell: str, gate: str, out_dir: Path):
+        self.stack, self.cell, self.gate, self.out_dir = stack, cell, gate, Path(out_dir)
+        self.protocol: Protocol = stack.protocol
+        self.validates = self.protocol.eval_every > 0
+        seeds = "+".join(str(seed) for seed in stack.seeds)
+        self.checkpoint = self.out_dir / f"{run_stem(self.protocol, cell, gate, seeds)}.safetensors"
+        M = len(stack.seeds)
+        self.sums = torch.zeros(len(stack.metrics), M, dtype=torch.float64, device=stack.device)
+        self.best: dict[str, Tensor] = {}  # weights at the best validation accuracy
+        self.state = {
+            "digest": self.protocol.digest,
+            "seconds": 0.0,
+            "rows": [0] * M,
+            "best_valid_accuracy": [0.0] * M,
+            "best_step": [0] * M,
+        }
+        if found := load_checkpoint(self.checkpoint, stack.device):
+            self._resume(*found)
+        else:
+            self.state["before"] = stack.unit_gates()
+        columns = ("step", *stack.metrics, *["valid_accuracy"] * self.validates)
+        self.logs = [
+            CsvLog(self._path(seed, ".csv"), columns, rows)
+            for seed, rows in zip(stack.seeds, self.state["rows"], strict=True)
+        ]
+        self._clock = time.monotonic()
+
+    def _path(self, seed: int, suffix: str) -> Path:
+        return self.out_dir / (run_stem(self.protocol, self.cell, self.gate, seed) + suffix)
+
+    def _resume(self, tensors: dict[str, Tensor], state: dict) -> None:
+        if state["digest"] != self.protocol.digest:
+            raise ValueError(
+                f"{self.checkpoint} was trained under protocol {state['digest']}, not "
+                f"{self.protocol.digest}: move the files of that run away, or delete them"
+            )
+        self.state = state
+        self.sums = tensors.pop("sums")
+        best = [name for name in tensors if name.startswith("best/")]
+        self.best = {name.removeprefix("best/"): tensors.pop(name) for name in best}
+        self.stack.restore(tensors, state["step"], state["died_at"])
+
+    def add(self, scores: dict[str, Tensor]) -> None:
+        """Count one step's loss and metrics, each [M], towards the next row."""
+        self.sums += torch.stack([value.double() for value in scores.values()])
+
+    def row(self) -> list[float]:
+        """Log each score's mean since the last row, and the validation accuracy when due.
+
+        Returns the mean losses [M].
+        """
+        step = self.stack.step
+        means = (self.sums / self.protocol.log_every).T.tolist()
+        self.sums.zero_()
+        valid = [[]] * len(means)
+        if self.validates:
+            due = step % self.protocol.eval_every == 0
+            valid = [[a] for a in self._validate()] if due else [[None]] * len(means)
+        for m, log in enumerate(self.logs):
+            if self.stack.alive[m]:
+                log.append([step, *means[m], *valid[m]])
+                self.state["rows"][m] += 1
+        return [mean[0] for mean in means]
+
+    def _validate(self) -> list[float]:
+        """Validation accuracies [M]; weights better than their best so far are kept."""
+        accuracy = self.stack.accuracy("valid").tolist()
+        for m, value in enumerate(accuracy):
+            if self.stack.alive[m] and value > self.state["best_valid_accuracy"][m]:
+                self.state["best_valid_accuracy"][m] = value
+                self.state["best_step"][m] = self.stack.step
+                for name, p in self.stack.parameters.items():
+                    self.best.setdefault(name, p.detach().clone())[m] = p.detach()[m]
+        return accuracy
+
+    def save(self) -> None:
+        """Sync the CSVs, then write the checkpoint, then the provenance of each seed."""
+        now = time.monotonic()
+        self.state["seconds"] += now - self._clock
+        self._clock = now
+        self.state |= {"step": self.stack.step, "died_at": self.stack.died_at}
+        for log in self.logs:
+            log.sync()
+        tensors = self.stack.tensors() | {"sums": self.sums}
+        save_checkpoint(
+            self.checkpoint, tensors | {f"best/{k}": t for k, t in self.best.items()}, self.state
+        )
+        done = self.stack.done
+        probes = {"before": self.state["before"]}
+        results: dict[str, list] = {}
+        if done:
+            probes["after"] = self.stack.unit_gates()
+        if self.best:
+            results = {k: self.state[k] for k in ("best_valid_accuracy", "best_step")}
+            if done:
+                results["test_accuracy"] = self.stack.accuracy("test", self.best).tolist()
+        shared = provenance(self.stack) | {"wall_seconds": round(self.state["seconds"], 1)}
+        for m, seed in enumerate(self.stack.seeds):
+            died_at = self.stack.died_at[m]
+            status = "partial" if not done else "finished" if died_at is None else "diverged"
+            key = {"task": self.protocol.task, "cell": self.cell, "gate": self.gate}
+            key |= {"preset": self.protocol.preset, "seed": seed, "status": status}
+            content = key | {"steps": self.stack.step, "died_at": died_at} | shared
+            content |= {name: round(values[m], 6) for name, values in results.items()}
+            content["probes"] = {when: units[m] for when, units in probes.items()}
+            write_json(self._path(seed, ".json"), content)
+
+    def close(self) -> None:
+        """Close the CSVs."""
+        for log in self.logs:
+            log.close()
+
+
+def provenance(stack) -> dict:
+    """What a number depends on besides its seed: protocol, code, device, versions, threads."""
+    on_gpu = stack.device.startswith("cuda")
+    return {
+        "protocol": stack.protocol.numbers,
+        "digest": stack.protocol.digest,
+        "stack": list(stack.seeds),
+        "device": torch.cuda.get_device_name(stack.device) if on_gpu else "CPU",
+        "kernel": kernels.choose(stack.network.rnn.kernel),
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def commit() -> str:
+    """Short hash of the checkout this library runs from, "+" if it was changed; else "unknown"."""
+    here = Path(__file__).resolve().parents[1]
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        )
+        if head.returncode:
+            return "unknown"
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True)
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
+    return head.stdout.strip() + "+" * bool(changed.returncode)

@@ -1,0 +1,278 @@
+"""The supervised loop: the seeds of one (task, cell, gate) train together as one stack of models.
+
+M models (seeds), B batch, T time steps, I inputs, H hidden units; a stacked parameter is
+[M, *shape]. Every seed has its own weights and its own data stream, the same for every gate (D.1);
+Adam, and clipping by the global norm of each model. A model whose loss or gradient is no longer
+finite is frozen and recorded as diverged; the others do not notice.
+A run is a CSV of losses and a JSON of provenance; a killed run resumes from its checkpoint and
+ends with the very bytes it would have ended with.
+"""
+
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from tqdm import tqdm
+
+from urgates.lab.protocols import Protocol
+from urgates.lab.records import Record, run_stem
+from urgates.lab.storage import locked
+from urgates.rnn import GRU, LSTM
+
+CELLS = {"lstm": LSTM, "gru": GRU}
+_EVAL_BATCH = 500
+
+
+class Network(nn.Module):
+    """A recurrent layer and a task's head: x [B, T, I] -> [B, O], or [B, k, O] for k steps.
+
+    Its gates start as the protocol says (forget bias, chrono's t_max, a tied start).
+    """
+
+    def __init__(self, protocol: Protocol, cell: str, gate: str):
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
+        task = protocol.make_task()
+        self.readout = task.readout
+        # The head comes first, so that its weights do not depend on how many the gate draws.
+        self.head = task.head(protocol.hidden)
+        self.rnn = CELLS[cell](
+            task.input_size,
+            protocol.hidden,
+            batch_first=True,
+            gate=gate,
+            downsize=protocol.downsize,
+            t_max=protocol.t_max,
+            forget_bias=protocol.forget_bias,
+        )
+        if protocol.tied_start and "i" in self.rnn.rows:
+            with torch.no_grad():
+                self.rnn.bias_ih_l0[self.rnn.rows["i"]] = -protocol.forget_bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Decode the last hidden states."""
+        h, _ = self.rnn(x)
+        return self.head(h[:, -1] if self.readout == "last" else h[:, -self.readout :])
+
+
+def choose_device(device: str) -> str:
+    """The device "auto" stands for (a GPU if there is one), or `device` itself if it works here."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device is {device!r}; expected auto, cpu or cuda ({error})") from None
+    return device
+
+
+def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
+    """A network as `seed` starts it, the same for every gate as far as shapes agree."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(protocol, cell, gate)
+
+
+class Stack:
+    """M models of one protocol, cell and gate that train side by side, one per seed.
+
+    `step` counts updates; `died_at[m]` is the one at which model m stopped being finite, or None.
+    """
+
+    def __init__(
+        self, protocol: Protocol, cell: str, gate: str, seeds: Iterable[int], device: str = "auto"
+    ):
+        self.protocol, self.seeds, self.device = protocol, tuple(seeds), choose_device(device)
+        self.task = protocol.make_task()
+        models = [build(protocol, cell, gate, seed).to(self.device) for seed in self.seeds]
+        self.network = models[0]
+        self.parameters, _ = stack_module_state(models)
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=protocol.lr)
+        self.step = 0
+        self.died_at: list[int | None] = [None] * len(self.seeds)
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which models still train."""
+        return [step is None for step in self.died_at]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train: the last step is made, or no model is finite."""
+        return self.step >= self.protocol.steps or not any(self.alive)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what `advance` returns: the loss, then the task's own scores."""
+        _, target = self.task.batch(self.seeds[0], 0, 1)
+        out = torch.zeros(*target.shape, self.task.output_size)
+        return ("loss", *self.task.metrics(out, target))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs [M, B, …] of every model on its own inputs x [M, B, T, I]."""
+        return vmap(lambda p, inputs: functional_call(self.network, p, (inputs,)))(
+            self.parameters, x
+        )
+
+    def advance(self) -> dict[str, Tensor]:
+        """One update of every living model; returns its loss and metrics, each [M]."""
+        batches = [self.task.batch(seed, self.step, self.protocol.batch) for seed in self.seeds]
+        x, target = (torch.stack(part).to(self.device) for part in zip(*batches, strict=True))
+        out = self.forward(x)
+        loss = vmap(self.task.loss)(out, target)
+        self.optimizer.zero_grad()
+        loss.sum().backward()
+        norm = self._clip()
+        finite = (loss.isfinite() & norm.isfinite()).tolist()
+        for m, fine in enumerate(finite):
+            if self.died_at[m] is None and not fine:
+                self._freeze(m)
+        if not all(self.alive):
+            keep = torch.tensor(self.alive, device=self.device)
+            for p in self.parameters.values():
+                p.grad = torch.where(_along(keep, p), p.grad, 0)
+        self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            return {"loss": loss.detach()} | vmap(self.task.metrics)(out, target)
+
+    def _clip(self) -> Tensor:
+        """Scale each model's gradient to a global norm of at most `clip`; the norms [M] before."""
+        gradients = [p.grad for p in self.parameters.values()]
+        norm = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
+        scale = (self.protocol.clip / norm).clamp(max=1.0)
+        for g in gradients:
+            g.mul_(_along(scale, g))
+        return norm
+
+    def _freeze(self, m: int) -> None:
+        """Keep model m at its last finite weights: without momentum and gradient Adam rests."""
+        self.died_at[m] = self.step
+        for p in self.parameters.values():
+            if p in self.optimizer.state:
+                self.optimizer.state[p]["exp_avg"][m] = 0
+
+    def accuracy(self, split: str, parameters: dict[str, Tensor] | None = None) -> Tensor:
+        """Share of right answers [M] on "valid" or "test", of these parameters or the current."""
+        own, self.parameters = self.parameters, parameters or self.parameters
+        right, count = 0, 0
+        with torch.no_grad():
+            for x, target in self.task.evaluate_batches(split, _EVAL_BATCH):
+                x, target = x.to(self.device), target.to(self.device)
+                out = self.forward(x.expand(len(self.seeds), *x.shape))
+                right = right + (out.argmax(-1) == target).sum(1)
+                count += len(target)
+        self.parameters = own
+        return right / count
+
+    def unit_gates(self) -> list[dict[str, list[float]]]:
+        """Per model, each unit's mean over a fresh batch and time of every gate (Fig. 4, 9).
+
+        "f" is the main gate and "g" the effective forget gate; lists of H floats, six digits.
+        """
+        means = []
+        for m, seed in enumerate(self.seeds):
+            self.network.load_state_dict({k: p[m] for k, p in self.parameters.items()})
+            x, _ = self.task.batch(seed, self.protocol.steps, self.protocol.batch)
+            gates = self.network.rnn.gates(x.to(self.device))
+            means.append(
+                {k: [round(v, 6) for v in gates[k].mean((0, 1)).tolist()] for k in ("f", "g")}
+            )
+        return means
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and Adam's moments by name."""
+        named = {f"weights/{name}": p for name, p in self.parameters.items()}
+        for name, p in self.parameters.items():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                if p in self.optimizer.state:
+                    named[f"{moment}/{name}"] = self.optimizer.state[p][moment]
+        return named
+
+    def restore(self, tensors: dict[str, Tensor], step: int, died_at: list[int | None]) -> None:
+        """Take up what `tensors` gave after `step` updates."""
+        self.step, self.died_at = step, died_at
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(tensors[f"weights/{name}"])
+                if step:
+                    self.optimizer.state[p] = {
+                        "step": torch.tensor(float(step)),
+                        "exp_avg": tensors[f"exp_avg/{name}"].to(self.device),
+                        "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(self.device),
+                    }
+
+
+def _along(per_model: Tensor, like: Tensor) -> Tensor:
+    """[M] as [M, 1, …] with the dimensions of `like`."""
+    return per_model.view(-1, *[1] * (like.dim() - 1))
+
+
+def train(
+    protocol: Protocol,
+    cell: str,
+    gate: str,
+    seeds: Iterable[int],
+    out_dir: Path | str,
+    device: str = "auto",
+    *,
+    limit_minutes: float = 0.0,
+    progress: bool = True,
+    checkpoint_seconds: float = 60.0,
+) -> None:
+    """Train the seeds of one cell and gate as a stack, or go on where it was interrupted.
+
+    Writes a CSV and a JSON per seed and a checkpoint per stack into `out_dir`. `limit_minutes > 0`
+    stops in time, with status "partial"; the same call then goes on. `progress` shows a bar on a
+    terminal and a line per tenth elsewhere.
+
+    Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
+    files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    begun = saved = time.monotonic()
+    with locked(out_dir / f"{run_stem(protocol, cell, gate)}.lock"), ExitStack() as closing:
+        stack = Stack(protocol, cell, gate, seeds, device)
+        record = Record(stack, cell, gate, out_dir)
+        closing.callback(record.close)
+        show = _Progress(f"{protocol.task} {cell} {gate}", stack.step, protocol.steps, progress)
+        closing.callback(show.close)
+        while not stack.done and not 0 < 60 * limit_minutes < time.monotonic() - begun:
+            record.add(stack.advance())
+            if stack.step % protocol.log_every == 0:
+                show.row(stack.step, record.row())
+            if time.monotonic() - saved > checkpoint_seconds:
+                record.save()
+                saved = time.monotonic()
+        record.save()
+
+
+class _Progress:
+    """A bar on a terminal, else a printed line for every tenth of the steps, or nothing."""
+
+    def __init__(self, label: str, start: int, steps: int, wanted: bool):
+        self.label, self.step, self.steps, self.wanted = label, start, steps, wanted
+        on_terminal = wanted and sys.stderr.isatty()
+        self.bar = tqdm(total=steps, initial=start, desc=label) if on_terminal else None
+
+    def row(self, step: int, losses: list[float]) -> None:
+        """Show the losses of a new row."""
+        text = " ".join(f"{loss:.4g}" for loss in losses)
+        if self.bar is not None:
+            self.bar.update(step - self.step)
+            self.bar.set_postfix_str(f"loss {text}")
+        elif self.wanted and 10 * step // self.steps > 10 * self.step // self.steps:
+            print(f"{self.label}: step {step} of {self.steps}, loss {text}", flush=True)
+        self.step = step
+
+    def close(self) -> None:
+        """End the bar's line."""
+        if self.bar is not None:
+            self.bar.close()
