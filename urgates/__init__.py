@@ -1,3 +1,7 @@
 """Gated recurrent networks that remember: the gates, layers and kernels of the UR-gates paper."""
 
+from urgates.gates import GATES, Gate, gate
+from urgates.rnn import GRU, LSTM, GRUCell, LSTMCell
+
 __version__ = "0.1.0"
+__all__ = ["GATES", "GRU", "LSTM", "GRUCell", "Gate", "LSTMCell", "gate"]

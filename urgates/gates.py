@@ -162,6 +162,10 @@ class Gate:
         """The head whose bias starts at minus the main head's, Eq. (18) and Listing 2."""
         return {None: "i", "refine": "r", "master": "i_master"}[self.auxiliary]
 
+    def ordered(self, head: str) -> bool:
+        """Whether that head passes through cumax."""
+        return self.activation == "cumax" and head in (self.main, self.partner) and head != "r"
+
     @property
     def heads(self) -> tuple[str, ...]:
         """Row blocks of an LSTM's weights, in order."""
@@ -201,9 +205,7 @@ class Gate:
             if head not in pre:
                 continue
             z = pre[head]
-            ordered = self.activation == "cumax" and (
-                head == self.main or head == self.partner != "r"
-            )
+            ordered = self.ordered(head)
             a, a_complement = ACTIVATIONS["cumax" if ordered else "sigmoid"]
             pair = a(z), a_complement(z)
             if ordered and head == self.partner:  # 1 - cumax(L_i), Eqs. (20), (29)

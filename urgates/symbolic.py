@@ -8,53 +8,64 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import sympy
 
 _LATEX = {"f_master": r"\tilde f", "i_master": r"\tilde i"}
 
 
+class Trace(NamedTuple):
+    """Effective gates as expressions in the activations `a` and their complements `c` by head."""
+
+    forget: sympy.Expr
+    input: sympy.Expr
+    a: dict[str, sympy.Symbol]
+    c: dict[str, sympy.Symbol]
+
+    def derivatives(self, head: str) -> tuple[sympy.Expr, sympy.Expr]:
+        """(∂forget, ∂input) / ∂head, a complement moving against its activation."""
+        a, c = self.a[head], self.c[head]
+        return tuple(sympy.factor(e.diff(a) - e.diff(c)) for e in (self.forget, self.input))
+
+
 @cache
-def trace(gate, heads: tuple[str, ...]) -> tuple[sympy.Expr, sympy.Expr, dict[str, sympy.Symbol]]:
-    """Effective (forget, input) of `gate` as expressions in the activations of its gate heads.
+def trace(gate, heads: tuple[str, ...]) -> Trace:
+    """Run the gate's `combine` on symbols.
 
     Args:
         gate: any object with a Gate's `combine`.
-        heads: the weights' row blocks (`gate.layout(...)`); candidate, output and reset are skipped.
+        heads: the weights' row blocks (`gate.layout(...)`); of these only gates are traced.
     """
     names = [h for h in heads if h not in ("u", "o", "reset")]
-    symbols = {h: sympy.Symbol(h, real=True) for h in names}
-    forget, input_ = gate.combine(symbols, {h: 1 - s for h, s in symbols.items()})
-    return sympy.sympify(forget), sympy.sympify(input_), symbols
+    a = {h: sympy.Symbol(h, real=True) for h in names}
+    c = {h: sympy.Symbol(f"{h}_c", real=True) for h in names}
+    forget, input_ = gate.combine(a, c)
+    return Trace(sympy.sympify(forget), sympy.sympify(input_), a, c)
 
 
 @cache
-def partials(gate, heads: tuple[str, ...]) -> dict[str, Callable]:
-    """For each gate head, a function of all head activations: (∂forget/∂head, ∂input/∂head).
+def partials(gate, heads: tuple[str, ...]) -> Callable:
+    """One function from (*activations, *complements) to [(∂forget/∂head, ∂input/∂head), …].
 
-    The functions take tensors, arrays or floats in the order of the traced heads.
+    Activations come in the order of the traced heads, as tensors, arrays or floats.
     """
-    forget, input_, symbols = trace(gate, heads)
-    args = list(symbols.values())
-
-    def derivative(symbol):
-        pair = [sympy.factor(e.diff(symbol)) for e in (forget, input_)]
-        return sympy.lambdify(args, pair, modules="math", cse=True)
-
-    return {h: derivative(s) for h, s in symbols.items()}
+    t = trace(gate, heads)
+    args = [*t.a.values(), *t.c.values()]
+    return sympy.lambdify(args, [t.derivatives(h) for h in t.a], modules="math", cse=True)
 
 
 def c_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
     """C assignments to `forget`, `input` (and `dforget_<head>`, `dinput_<head>` with `gradients`).
 
-    The activations of the heads are C variables of the heads' names, of any floating type.
+    The activations are C variables of the heads' names, their complements `<head>_c`, all of a
+    floating type called `T`.
     """
-    forget, input_, symbols = trace(gate, heads)
-    outputs = {"forget": forget, "input": input_}
+    t = trace(gate, heads)
+    outputs = {"forget": t.forget, "input": t.input}
     if gradients:
-        for h, s in symbols.items():
-            outputs[f"dforget_{h}"] = sympy.factor(forget.diff(s))
-            outputs[f"dinput_{h}"] = sympy.factor(input_.diff(s))
+        for h in t.a:
+            outputs[f"dforget_{h}"], outputs[f"dinput_{h}"] = t.derivatives(h)
     shared, reduced = sympy.cse(list(outputs.values()))
     squares = {"Pow": [(lambda b, e: e == 2, lambda b, e: f"(({b})*({b}))")]}
     code = [f"const T {n} = {sympy.ccode(e, user_functions=squares)};" for n, e in shared]
@@ -68,23 +79,25 @@ def c_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
 def latex(gate, cell: str = "lstm") -> str:
     """The gate's equations as an `aligned` block for MathJax, heads first, then effective gates."""
     heads = gate.layout(cell)
-    forget, input_, symbols = trace(gate, heads)
-    names = {s: sympy.Symbol(_LATEX.get(h, h) + "_t") for h, s in symbols.items()}
+    t = trace(gate, heads)
+    names = {h: sympy.Symbol(_LATEX.get(h, h) + "_t") for h in t.a}
+    plain = {t.a[h]: n for h, n in names.items()} | {t.c[h]: 1 - n for h, n in names.items()}
+    forget, input_ = t.forget.subs(plain), t.input.subs(plain)
     lines = []
-    for head in symbols:
-        ordered = gate.activation == "cumax" and head in (gate.main, gate.partner) and head != "r"
+    for head in t.a:
+        ordered = gate.ordered(head)
         bias = ""
         if gate.distributional and head in (gate.main, gate.partner):
             bias = " + b" if head == gate.main else " - b"
         function = r"\mathrm{cumax}" if ordered else r"\sigma"
         one_minus = "1 - " if ordered and head == gate.partner else ""
-        name = names[symbols[head]].name
+        name = names[head].name
         lines.append(rf"{name} &= {one_minus}{function}(L_{{{name[:-2]}}}(x_t, h_{{t-1}}){bias})")
     if gate.auxiliary:
         effective = {"refine": ("g_t", "i_t"), "master": (r"\hat f_t", r"\hat i_t")}[gate.auxiliary]
-        lines.append(rf"{effective[0]} &= {sympy.latex(forget.subs(names))}")
+        lines.append(rf"{effective[0]} &= {sympy.latex(forget)}")
         tied = gate.tied or sympy.simplify(forget + input_ - 1) == 0
-        right = f"1 - {effective[0]}" if tied else sympy.latex(input_.subs(names))
+        right = f"1 - {effective[0]}" if tied else sympy.latex(input_)
         lines.append(rf"{effective[1]} &= {right}")
     return r"\begin{aligned}" + "\n" + " \\\\\n".join(lines) + "\n" + r"\end{aligned}"
 
@@ -92,7 +105,7 @@ def latex(gate, cell: str = "lstm") -> str:
 def card(gate) -> str:
     """Markdown that explains a gate: title, equations, start, heads, parameters, source."""
     start = {
-        "uniform": r"$b = \sigma^{-1}(u),\ u \sim U[1/H, 1-1/H]$: decay periods with density $D^{-2}$",
+        "uniform": r"$b = \sigma^{-1}(u),\ u \sim U[1/H, 1-1/H]$: decay period density $D^{-2}$",
         "chrono": r"$b \sim \log U[1, T_{max}-1]$: decay periods uniform on $[2, T_{max}]$",
         "constant": "one constant bias: a single decay period",
     }[gate.bias]

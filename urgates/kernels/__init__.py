@@ -1,0 +1,221 @@
+"""One recurrence, several back ends, one differentiable op.
+
+`scan` is what layers call.  Its back ends are `torch.library` ops (so `torch.compile` sees them
+whole), wrapped in two `autograd.Function`s whose `vmap` rule adds to the leading model axis: a
+sweep of stacked models arrives at a kernel as one call.  Double backward takes the reference.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from urgates.kernels import cpu, reference
+from urgates.kernels.reference import Recurrence, by_key
+
+__all__ = ["Recurrence", "available", "choose", "scan"]
+
+BACKENDS = {"cpu": cpu}
+
+
+def available() -> dict[str, str]:
+    """The back ends that run here; the value says what each is."""
+    return {
+        "reference": "plain torch with an autograd graph per step: the truth, and slow",
+        "cpu": "torch ops without a graph per step, on any device",
+    }
+
+
+def choose(kernel: str) -> str:
+    """The back end that `kernel` ("auto" or a name) stands for; ValueError if there is none."""
+    if kernel == "auto":
+        return "cpu"
+    if kernel not in available():
+        raise ValueError(f"kernel must be one of {['auto', *available()]}, got {kernel!r}")
+    return kernel
+
+
+def scan(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None = None,
+    keep_c: Tensor | None = None,
+    kernel: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Run a gated recurrence over a sequence, for one model or for M of them at once.
+
+    Args:
+        r: cell and gate.
+        gx: [T, B, G] or [M, T, B, G], input side of the pre-activations, biases included.
+        w_h: [G, H] or [M, G, H]. b_u: [H] or [M, H], bias inside a GRU's reset product, or None.
+        h0, c0: [B, H] or [M, B, H].
+        keep_h, keep_c: in [0, 1], broadcastable to the states over time, or None: how much of the
+            old state a step holds (zoneout, padding).
+        kernel: "auto" or a name of `available()`.
+    Returns:
+        hidden states [T, B, H] or [M, T, B, H], and the last cell state (zeros for a GRU).
+    """
+    tensors = (gx, w_h, b_u, h0, c0, keep_h, keep_c)
+    if gx.dim() == 3:
+        tensors = [None if x is None else x.unsqueeze(0) for x in tensors]
+    models = tensors[0].shape[0]
+    tensors = [None if x is None else x.expand(models, *x.shape[1:]) for x in tensors]
+    backend = choose(kernel)
+    if backend == "reference":
+        hs, cs = reference.scan(r, *tensors)
+        c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else tensors[4]
+    else:
+        hs, c_last, _ = _Scan.apply(r.key, backend, *tensors)
+    return (hs[0], c_last[0]) if gx.dim() == 3 else (hs, c_last)
+
+
+# ------------------------------------------------------------------ torch.library ops
+
+
+@torch.library.custom_op("urgates::scan", mutates_args=())
+def _scan(
+    key: str,
+    backend: str,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r = by_key(key)
+    hs, cs = BACKENDS[backend].forward(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
+    c_last = cs[:, -1] if cs.numel() else c0
+    return hs, c_last.clone(), cs
+
+
+@_scan.register_fake
+def _(key, backend, gx, w_h, b_u, h0, c0, keep_h, keep_c):
+    shape = (*gx.shape[:3], w_h.shape[-1])
+    lstm = by_key(key).cell == "lstm"
+    return (
+        gx.new_empty(shape),
+        torch.empty_like(c0),
+        gx.new_empty(shape if lstm else (gx.shape[0], 0)),
+    )
+
+
+@torch.library.custom_op("urgates::scan_backward", mutates_args=())
+def _scan_backward(
+    key: str,
+    backend: str,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    hs: Tensor,
+    cs: Tensor,
+    dhs: Tensor,
+    dc_last: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    gradients = BACKENDS[backend].backward(
+        by_key(key), gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last
+    )
+    return tuple(g.clone() if g is dc_last else g for g in gradients)  # ops may not alias inputs
+
+
+@_scan_backward.register_fake
+def _(key, backend, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last):
+    d_b = gx.new_empty(gx.shape[0], 0) if b_u is None else torch.empty_like(b_u)
+    return (*(torch.empty_like(x) for x in (gx, w_h)), d_b, torch.empty_like(h0), dc_last.clone())
+
+
+# ------------------------------------------------------------------ autograd and the model axis
+
+
+def _stack(function, info, in_dims, key: str, backend: str, *tensors):
+    """The vmap rule of both functions: the mapped axis joins the leading model axis."""
+    n = info.batch_size
+
+    def join(x, dim):
+        if x is None:
+            return None
+        x = x.unsqueeze(0).expand(n, *x.shape) if dim is None else x.movedim(dim, 0)
+        return x.flatten(0, 1)
+
+    out = function.apply(key, backend, *map(join, tensors, in_dims[2:]))
+    return tuple(x.unflatten(0, (n, x.shape[0] // n)) for x in out)
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(key, backend, *tensors):
+        return torch.ops.urgates.scan(key, backend, *tensors)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.key, ctx.backend, *tensors = inputs
+        hs, _, cs = output
+        ctx.save_for_backward(*tensors, hs, cs)
+        ctx.mark_non_differentiable(cs)
+
+    @staticmethod
+    def backward(ctx, dhs, dc_last, _):
+        b_u = ctx.saved_tensors[2]
+        d_gx, d_w, d_b, d_h, d_c = _ScanBackward.apply(
+            ctx.key, ctx.backend, *ctx.saved_tensors, dhs, dc_last
+        )
+        return None, None, d_gx, d_w, None if b_u is None else d_b, d_h, d_c, None, None
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        return _stack(_Scan, info, in_dims, *args), (0, 0, 0)
+
+
+class _ScanBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(key, backend, *tensors):
+        return torch.ops.urgates.scan_backward(key, backend, *tensors)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.key, _, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *outer):
+        """Second derivatives, through the reference: exact, and as slow as it is."""
+        r = by_key(ctx.key)
+        gx, w_h, b_u, h0, c0, keep_h, keep_c, _, _, dhs, dc_last = ctx.saved_tensors
+        with torch.enable_grad():
+            inputs = [x.detach().requires_grad_() for x in (gx, w_h, h0, c0, dhs, dc_last)]
+            gx, w_h, h0, c0, dhs, dc_last = inputs
+            if b_u is not None:
+                b_u = b_u.detach().requires_grad_()
+                inputs.append(b_u)
+            hs, cs = reference.scan(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
+            outputs, cotangents = [hs], [dhs]
+            if r.cell == "lstm":
+                outputs.append(cs[:, -1])
+                cotangents.append(dc_last)
+            first = [x for x in (gx, w_h, b_u, h0, c0) if x is not None]
+            outer = [g for g, x in zip(outer, (gx, w_h, b_u, h0, c0), strict=True) if x is not None]
+            gradients = torch.autograd.grad(
+                outputs, first, cotangents, create_graph=True, allow_unused=True
+            )
+            used = [(g, o) for g, o in zip(gradients, outer, strict=True) if g is not None]
+            second = torch.autograd.grad(
+                [g for g, _ in used], inputs, [o for _, o in used], allow_unused=True
+            )
+        d_gx, d_w, d_h, d_c, d_dhs, d_dc, *d_b = second
+        d_b = d_b[0] if d_b else None
+        return None, None, d_gx, d_w, d_b, d_h, d_c, None, None, None, None, d_dhs, d_dc
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        return _stack(_ScanBackward, info, in_dims, *args), (0,) * 5

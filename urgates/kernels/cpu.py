@@ -1,0 +1,155 @@
+"""The recurrence without an autograd graph per step, in torch ops: runs wherever torch runs.
+
+Forward keeps the states only.  Once they are known, every gate of every step follows in one go, and
+the backward pass of any gate is a linear recurrence with known coefficients (written out below):
+only two products per head and one GEMM remain inside the loop; each weight gradient is one GEMM.
+M models, B batch, T time, H hidden units, G rows of the weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from urgates import symbolic
+from urgates.kernels.reference import Recurrence, Step, hold, keep_at, step
+
+
+def forward(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Hidden and cell states [M, T, B, H]; arguments as `reference.scan`, no gradient graph."""
+    shape = (*gx.shape[:3], w_h.shape[-1])
+    hs = gx.new_empty(shape)
+    cs = gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
+    h, c, w = h0, c0, w_h.mT
+    b_u = None if b_u is None else b_u.unsqueeze(1)
+    for t, gx_t in enumerate(gx.unbind(1)):
+        new = step(r, gx_t, h @ w, b_u, h, c)
+        h = hs[:, t].copy_(hold(new.h, h, keep_at(keep_h, t)))
+        if r.cell == "lstm":
+            c = cs[:, t].copy_(hold(new.c, c, keep_at(keep_c, t)))
+    return hs, cs
+
+
+def replay(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    hs: Tensor,
+    cs: Tensor,
+) -> tuple[Step, Tensor, Tensor]:
+    """Every step's gates at once from the known states: (Step [M, T, B, ·], h and c before it)."""
+    h = torch.cat([h0.unsqueeze(1), hs[:, :-1]], 1)
+    c = torch.cat([c0.unsqueeze(1), cs[:, :-1]], 1) if r.cell == "lstm" else h
+    rh = (h.flatten(1, 2) @ w_h.mT).unflatten(1, h.shape[1:3])
+    return step(r, gx, rh, None if b_u is None else b_u[:, None, None], h, c), h, c
+
+
+class Head:
+    """How the state's gradient reaches one head's pre-activation: dz_t = slope_t * carrier_t.
+
+    A cumax head adds its softmax's backward; a master head sums over its chunk of C neurons.
+    """
+
+    def __init__(self, slope: Tensor, width: int, softmax: Tensor | None = None) -> None:
+        self.slope, self.slopes, self.width = slope, slope.unbind(1), width
+        self.softmaxes = None if softmax is None else softmax.unbind(1)
+
+    def __call__(self, t: int, carrier: Tensor) -> Tensor:
+        """Gradient of the head's pre-activation at step t."""
+        dz = carrier * self.slopes[t]
+        if dz.shape[-1] != self.width:
+            dz = dz.unflatten(-1, (self.width, -1)).sum(-1)
+        if self.softmaxes is None:
+            return dz
+        p = self.softmaxes[t]
+        q = dz.flip(-1).cumsum(-1).flip(-1)
+        return p * (q - (p * q).sum(-1, keepdim=True))
+
+
+def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
+    """The gate's own heads: d(forget * state + input * u) / dz, derivatives by SymPy."""
+    names = tuple(symbolic.trace(r.gate, r.heads).a)
+    activations = [s.value[n] for n in names] + [s.complement[n] for n in names]
+    gradients = symbolic.partials(r.gate, r.heads)(*activations)
+    heads = {}
+    for name, (dforget, dinput) in zip(names, gradients, strict=True):
+        slope, z = dforget * state + dinput * s.u, s.pre[name]
+        if r.gate.ordered(name):
+            falling = name == r.gate.partner  # 1 - cumax
+            heads[name] = Head(-slope if falling else slope, z.shape[-1], torch.softmax(z, -1))
+        else:
+            heads[name] = Head(slope * s.value[name] * s.complement[name], z.shape[-1])
+    return heads
+
+
+def backward(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    hs: Tensor,
+    cs: Tensor,
+    dhs: Tensor,
+    dc_last: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
+    lstm = r.cell == "lstm"
+    s, h_prev, c_prev = replay(r, gx, w_h, b_u, h0, c0, hs, cs)
+    rows = r.split(d_gx := torch.empty_like(gx), h0.shape[-1])
+    heads = gate_heads(r, s, c_prev)
+    heads["u"] = Head(s.input * (1 - s.u * s.u), h0.shape[-1])
+    if lstm:
+        tanh_c = torch.tanh(s.c)
+        to_c = (s.out * (1 - tanh_c * tanh_c)).unbind(1)
+        to_o = (tanh_c * s.out * (1 - s.out)).unbind(1)
+    elif r.keep_reset:
+        slope = heads["u"].slope * s.recurrent_u * s.out * (1 - s.out)
+        heads["reset"] = Head(slope, h0.shape[-1])
+    forget, reset = s.forget.unbind(1), s.out.unbind(1)
+
+    # what h_{t-1} saw: the same rows, but a GRU's u behind its reset gate
+    d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(gx)
+    recurrent_rows = r.split(d_rh, h0.shape[-1])
+    dh, dc = torch.zeros_like(h0), dc_last
+    for t in reversed(range(gx.shape[1])):
+        dh, held = release(dhs[:, t] + dh, keep_at(keep_h, t))
+        if lstm:
+            dc, dc_held = release(dc, keep_at(keep_c, t))
+            rows["o"][:, t] = dh * to_o[t]
+            dc = carrier = dc + dh * to_c[t]
+        else:
+            carrier = dh
+        for name, head in heads.items():
+            rows[name][:, t] = head(t, carrier)
+        if d_rh is not d_gx:
+            d_rh[:, t] = d_gx[:, t]
+            recurrent_rows["u"][:, t] *= reset[t]
+        dh = d_rh[:, t] @ w_h + held
+        if lstm:
+            dc = dc * forget[t] + dc_held
+        else:
+            dh = dh + carrier * forget[t]
+    d_w = d_rh.flatten(1, 2).mT @ h_prev.flatten(1, 2)
+    d_b = recurrent_rows["u"].sum((1, 2)) if b_u is not None else gx.new_empty(gx.shape[0], 0)
+    return d_gx, d_w, d_b, dh, dc if lstm else torch.zeros_like(c0)
+
+
+def release(gradient: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor | float]:
+    """Split a state's gradient over the new value and the held one, cf. `reference.hold`."""
+    return (gradient, 0.0) if keep is None else ((1 - keep) * gradient, keep * gradient)

@@ -1,0 +1,141 @@
+"""The recurrence as the equations say it: the truth every other kernel is tested against.
+
+Plain torch, one step after the other, every dtype, differentiable as often as you like.
+M models, B batch, T time, H hidden units, G rows of the weights (the heads, H or H/C each).
+Eqs. (1)-(7) and (10)-(15) with the gate of your choice; zoneout and padding hold a state with
+`keep` = 1 (Krueger et al. 2016: the un-zoned cell feeds h, the output is the zoned h).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from urgates.gates import Gate, update
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """What one layer computes per step: cell, gate, and whether a GRU keeps its reset gate."""
+
+    cell: str
+    gate: Gate
+    keep_reset: bool = True
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Row blocks of the weights, in order."""
+        return self.gate.layout(self.cell, self.keep_reset)
+
+    @property
+    def key(self) -> str:
+        """A string that names it to `torch.library` ops, which take no Python objects."""
+        key = f"{self.cell}/{self.gate.name}/{'reset' if self.keep_reset else 'no reset'}"
+        if _BY_KEY.setdefault(key, self) != self:
+            raise ValueError(f"gate must have a name of its own, {self.gate.name!r} is taken")
+        return key
+
+    def rows(self, hidden_size: int, downsize: int = 1) -> dict[str, slice]:
+        """Where each head's rows are."""
+        rows, start = {}, 0
+        for head in self.heads:
+            width = hidden_size // downsize if head.endswith("master") else hidden_size
+            rows[head] = slice(start, start + width)
+            start += width
+        return rows
+
+    def split(self, x: Tensor, hidden_size: int) -> dict[str, Tensor]:
+        """Views of x [..., G] by head."""
+        masters = sum(head.endswith("master") for head in self.heads)
+        width = x.shape[-1] - (len(self.heads) - masters) * hidden_size
+        downsize = masters * hidden_size // width if masters else 1
+        return {head: x[..., rows] for head, rows in self.rows(hidden_size, downsize).items()}
+
+
+_BY_KEY: dict[str, Recurrence] = {}
+
+
+def by_key(key: str) -> Recurrence:
+    """The recurrence a key names."""
+    return _BY_KEY[key]
+
+
+class Step(NamedTuple):
+    """What one step computes; tensors [..., H] unless said otherwise."""
+
+    pre: dict[str, Tensor]  # pre-activations of every head but u
+    value: dict[str, Tensor]  # activations of the gate's heads
+    complement: dict[str, Tensor]
+    forget: Tensor
+    input: Tensor
+    u: Tensor
+    out: Tensor  # the gate on the way out: o of an LSTM, reset of a GRU (ones without)
+    recurrent_u: Tensor  # what reset multiplies: R_u h + b_u of a GRU
+    c: Tensor  # new cell state (LSTM) or new hidden state (GRU), before zoneout
+    h: Tensor  # new hidden state, before zoneout
+
+
+def step(r: Recurrence, gx: Tensor, rh: Tensor, b_u: Tensor | None, h: Tensor, c: Tensor) -> Step:
+    """One step, or many at once where the states are known.
+
+    Args:
+        gx: [..., G] input side, biases included. rh: [..., G] recurrent side, h @ w_h.T.
+        b_u: [..., H] bias inside a GRU's reset product, None for an LSTM.
+        h, c: [..., H] previous states (a GRU's c is not read).
+    """
+    x, y = r.split(gx, h.shape[-1]), r.split(rh, h.shape[-1])
+    pre = {head: x[head] + y[head] for head in r.heads if head != "u"}
+    value, complement = r.gate.activate(pre)
+    forget, input_ = r.gate.combine(value, complement)
+    if r.cell == "lstm":
+        o, u = torch.sigmoid(pre["o"]), torch.tanh(x["u"] + y["u"])
+        c = update(forget, input_, c, u)
+        return Step(pre, value, complement, forget, input_, u, o, y["u"], c, o * torch.tanh(c))
+    v = y["u"] if b_u is None else y["u"] + b_u
+    reset = torch.sigmoid(pre["reset"]) if r.keep_reset else torch.ones_like(v)
+    u = torch.tanh(x["u"] + reset * v)
+    h = update(forget, input_, h, u)
+    return Step(pre, value, complement, forget, input_, u, reset, v, h, h)
+
+
+def hold(new: Tensor, old: Tensor, keep: Tensor | None) -> Tensor:
+    """Zoneout and padding: `keep` of the old state, 1 - keep of the new."""
+    return new if keep is None else keep * old + (1 - keep) * new
+
+
+def keep_at(keep: Tensor | None, t: int) -> Tensor | None:
+    """The step's slice of keep [M or 1, T or 1, B or 1, H or 1]."""
+    return None if keep is None else keep[:, t if keep.shape[1] > 1 else 0]
+
+
+def scan(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None = None,
+    keep_c: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The whole sequence.
+
+    Args:
+        gx: [M, T, B, G]; w_h: [M, G, H]; b_u: [M, H] (GRU) or None; h0, c0: [M, B, H].
+        keep_h, keep_c: in [0, 1], broadcastable to [M, T, B, H], or None.
+    Returns:
+        hidden states and cell states [M, T, B, H] (a GRU's cell states are its hidden states).
+    """
+    h, c, hs, cs = h0, c0, [], []
+    b_u = None if b_u is None else b_u.unsqueeze(1)
+    for t, gx_t in enumerate(gx.unbind(1)):  # gx[:, t] would make the backward O(T²)
+        new = step(r, gx_t, h @ w_h.mT, b_u, h, c)
+        h = hold(new.h, h, keep_at(keep_h, t))
+        c = hold(new.c, c, keep_at(keep_c, t)) if r.cell == "lstm" else h
+        hs.append(h)
+        cs.append(c)
+    empty = gx.new_empty(gx.shape[0], 0, gx.shape[2], w_h.shape[-1])
+    return (torch.stack(hs, 1), torch.stack(cs, 1)) if hs else (empty, empty.clone())
