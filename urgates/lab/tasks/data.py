@@ -123,13 +123,13 @@ def _locate(form: Format, file: str) -> Path:
 def _fetch(form: Format, path: Path) -> None:
     """Fetch one file, or all files of an archive; each appears whole or not at all."""
     pooch.get_logger().setLevel("WARNING")  # its log lines would end up in notebooks' outputs
-    bar = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
     if form.url.endswith("/"):
         known = f"md5:{form.md5[form.files.index(path.name)]}"
-        pooch.retrieve(form.url + path.name, known, path.name, path.parent, downloader=bar)
+        pooch.retrieve(form.url + path.name, known, path.name, path.parent, downloader=downloader)
         return
     with TemporaryDirectory(dir=path.parent) as folder:
-        archive = pooch.retrieve(form.url, f"md5:{form.md5[0]}", path=folder, downloader=bar)
+        archive = pooch.retrieve(form.url, f"md5:{form.md5[0]}", path=folder, downloader=downloader)
         with tarfile.open(archive) as members:
             for file in form.files:
                 part = Path(folder, file)
