@@ -1,0 +1,267 @@
+"""The book as files: scripts `notebooks/NN_name.py` (the truth) and their executed twins `.ipynb`.
+
+`find`, `read` and `declared` know the scripts; `stamped` turns an executed notebook into the twin
+that is committed and `check` says what is wrong with a pair; `coverage` and `callouts` read the
+text: which equations a notebook covers, where we deviate from the paper.  runner.py executes.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from urgates.lab.places import checkout
+from urgates.lab.records import commit
+from urgates.lab.storage import write_atomically
+
+LIMIT_BYTES = 1_000_000  # GitHub renders larger notebooks erratically
+EXACT = "exact"  # the preset of notebooks that declare none: nothing in them is trained
+Scalar = str | int | float | bool
+
+
+def find(names: Sequence[str] = (), root: Path | None = None) -> list[Path]:
+    """The scripts of the named notebooks, or of all, in the order of the book.
+
+    Args:
+        names: "31", "31_synthetic_memory" or a path to either file of the pair.
+        root: the checkout (here and below); the present one if not given.
+    Raises:
+        ValueError: for a name that no notebook has; the message lists the notebooks.
+    """
+    scripts = {path.stem: path for path in sorted((root or checkout()).glob("notebooks/*_*.py"))}
+    chosen = []
+    for name in map(str, names):
+        stem = Path(name.removesuffix(".py").removesuffix(".ipynb")).name
+        matches = [s for s in scripts if stem in (s, s.split("_")[0])]
+        if not matches:
+            raise ValueError(f"notebook must be one of {', '.join(scripts)}, got {name!r}")
+        chosen += matches
+    return [path for stem, path in scripts.items() if not names or stem in chosen]
+
+
+def read(script: Path) -> NotebookNode:
+    """The notebook a script describes, not executed."""
+    return jupytext.read(script, fmt="py:percent")
+
+
+def declared(notebook: NotebookNode) -> dict[str, Scalar]:
+    """Names and defaults in the cell tagged `parameters`: lines like `seeds: int = 0  # …`.
+
+    Raises:
+        ValueError: if there is not exactly one such cell, or a line in it is anything else.
+    """
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"one cell must have the tag 'parameters', got {len(cells)}")
+    defaults = {}
+    for line in ast.parse(cells[0].source).body:
+        try:
+            name, kind, value = line.target.id, line.annotation.id, ast.literal_eval(line.value)
+            if type(value) not in (str, int, float, bool) or kind != type(value).__name__:
+                raise ValueError
+        except (AttributeError, ValueError):
+            raise ValueError(
+                "parameters must be lines NAME: str|int|float|bool = VALUE, "
+                f"got {ast.unparse(line)!r}"
+            ) from None
+        defaults[name] = value
+    return defaults
+
+
+def convert(script: Path, given: Mapping[str, str]) -> dict[str, Scalar]:
+    """Parameters given as text ({"seeds": "3"}), as values of the types the notebook declares.
+
+    Raises:
+        ValueError: for a name the notebook does not declare, or a text of another type.
+    """
+    defaults, values = declared(read(script)), {}
+    for name, text in given.items():
+        if name not in defaults:
+            known = ", ".join(defaults)
+            raise ValueError(f"a parameter of {script.stem} must be one of {known}, got {name!r}")
+        kind = type(defaults[name])
+        read_as = {"true": True, "false": False}.__getitem__ if kind is bool else kind
+        try:
+            values[name] = read_as(text.lower() if kind is bool else text)
+        except (KeyError, ValueError):
+            raise ValueError(f"{name} must be of type {kind.__name__}, got {text!r}") from None
+    return values
+
+
+# ------------------------------------------------------------------ the committed twin
+
+
+def stamped(executed: NotebookNode, script: Path, preset: str, device: str) -> NotebookNode:
+    """The twin to commit: without times, paths and random ids, with the hash of its script."""
+    notebook = nbformat.from_dict(executed)
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": executed.metadata.kernelspec,
+            "jupytext": executed.metadata.jupytext,
+            "language_info": {"name": "python"},
+            "urgates": {
+                "source_sha256": source_sha256(script),
+                "preset": preset,
+                "commit": commit(),
+                "device": device,
+            },
+        }
+    )
+    for number, cell in enumerate(notebook.cells):
+        tags = cell.metadata.get("tags")
+        cell.id = f"c{number:03}"
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+    return notebook
+
+
+def source_sha256(script: Path) -> str:
+    """Hash of a script's text, the same whatever its line ends."""
+    return hashlib.sha256(Path(script).read_text(encoding="utf-8").encode()).hexdigest()
+
+
+def check(script: Path) -> list[str]:
+    """What is wrong with a script and its committed twin, in sentences; nothing if all is well."""
+    twin = script.with_suffix(".ipynb")
+    if not twin.exists():
+        return [f"{twin.name} is missing: run `urgates publish {script.stem}`"]
+    try:
+        source, notebook = read(script), nbformat.read(twin, as_version=4)
+        declared(source)
+    except (ValueError, SyntaxError, nbformat.reader.NotJSONError) as error:
+        return [f"{script.stem} cannot be read: {error}"]
+    found = []
+    if notebook.metadata.get("urgates", {}).get("source_sha256") != source_sha256(script):
+        found.append("was not executed from the present script (source_sha256 differs)")
+    if [(c.cell_type, c.source) for c in source.cells] != [
+        (c.cell_type, c.source) for c in notebook.cells
+    ]:
+        found.append("has other cells than its script")
+    if twin.stat().st_size > LIMIT_BYTES:
+        found.append(f"has {twin.stat().st_size:,} bytes, more than {LIMIT_BYTES:,}")
+    found += blemishes(notebook)
+    return [f"{twin.name} {problem}" for problem in found]
+
+
+def blemishes(notebook: NotebookNode) -> list[str]:
+    """What an executed notebook must not contain to be committed."""
+    found = []
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("was not executed from top to bottom in one go")
+    outputs = [output for cell in code for output in cell.outputs]
+    if any(output.output_type == "error" for output in outputs):
+        found.append("holds an error")
+    if any(output.get("name") == "stderr" for output in outputs):
+        found.append("holds text from stderr (a warning?)")
+    if "widgets" in notebook.metadata or any(
+        "widget" in m for o in outputs for m in o.get("data", ())
+    ):
+        found.append("holds a widget, which GitHub does not render")
+    if "papermill" in notebook.metadata or any(
+        set(cell.metadata) - {"tags"} or "injected-parameters" in cell.metadata.get("tags", [])
+        for cell in notebook.cells
+    ):
+        found.append("holds traces of its execution in its metadata")
+    return found
+
+
+# ------------------------------------------------------------------ the book's text
+
+_KINDS = {"Eq": "Eq.", "Prop": "Prop.", "Table": "Table", "Fig": "Fig.", "Listing": "Listing"}
+_ITEM = re.compile(rf"({'|'.join(_KINDS)})s?\.? (.+)")
+_RANGE = re.compile(r"(\d+)[a-z]?(?:[–-](?:(\d+)[a-z]?|[a-z]))?(?: [a-z]+)?")
+
+
+def coverage(root: Path | None = None) -> dict[str, list[str]]:
+    """Where each numbered item of the paper is: "Eq. 9" -> names of notebooks.
+
+    Read from the lines `Covers: Eqs. 9–15; Prop. 1; Table 1; Fig. 2a` (parts of figures count for
+    the figure); ValueError for a line that cannot be read.
+    """
+    places: dict[str, list[str]] = {}
+    for script in find(root=root):
+        for line in re.findall(r"^Covers: (.+)$", _text(script), re.MULTILINE):
+            for item in _items(line.strip().rstrip("."), script.stem):
+                places.setdefault(item, [])
+                if script.stem not in places[item]:
+                    places[item].append(script.stem)
+    return places
+
+
+def _items(line: str, name: str) -> list[str]:
+    items = []
+    for part in line.split("; "):
+        match = _ITEM.fullmatch(part)
+        for span in re.split(r", | and ", match[2]) if match else [""]:
+            numbers = _RANGE.fullmatch(span)
+            if not numbers:
+                raise ValueError(f"{name}: cannot read {part!r} in the line 'Covers: {line}'")
+            first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+            items += [f"{_KINDS[match[1]]} {n}" for n in range(first, last + 1)]
+    return items
+
+
+@dataclass(frozen=True)
+class Callout:
+    """A numbered remark in a notebook: **Deviation D1.**, **Open point O1.**, …"""
+
+    number: str
+    text: str
+    notebook: str
+
+
+def callouts(kind: str, root: Path | None = None) -> list[Callout]:
+    """All "Deviation", "Open point" or "Three sources" paragraphs of the book, by number."""
+    found = [
+        Callout(number, " ".join(text.split()), script.stem)
+        for script in find(root=root)
+        for number, text in re.findall(
+            rf"^\*\*{kind} ([A-Z]\d+)\.\*\*\s+(.+?)(?=\n\s*\n|\Z)",
+            _text(script),
+            re.MULTILINE | re.DOTALL,
+        )
+    ]
+    return sorted(found, key=lambda c: (c.number[0], int(c.number[1:])))
+
+
+def deviations(root: Path | None = None) -> list[Callout]:
+    """Every place where we deviate from the paper."""
+    return callouts("Deviation", root)
+
+
+def contents(folder: str = "", root: Path | None = None) -> str:
+    """Map of the notebooks: a Markdown table of titles and the questions below them.
+
+    Args:
+        folder: what the links need in front, "notebooks/" outside that folder.
+    """
+    rows = []
+    for script in find(root=root):
+        title, question = (part.replace("\n", " ") for part in _text(script).split("\n\n")[:2])
+        link = f"[{script.stem}]({folder}{script.stem}.ipynb)"
+        rows.append(f"| {link} | {title.removeprefix('# ')} | {question.strip('*')} |")
+    return "\n".join(["| notebook | about | question |", "|---|---|---|", *rows])
+
+
+def refresh(readme: Path, mark: str, text: str) -> bool:
+    """Put `text` between `<!-- mark -->` and `<!-- /mark -->`; whether that changed the file."""
+    old = readme.read_text(encoding="utf-8")
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    if old.count(start) != 1 or old.count(end) != 1:
+        raise ValueError(f"{readme} must hold {start} and {end} once each")
+    new = old[: old.index(start)] + f"{start}\n{text}\n" + old[old.index(end) :]
+    if new != old:
+        write_atomically(readme, new.encode())
+    return new != old
+
+
+def _text(script: Path) -> str:
+    return "\n\n".join(c.source for c in read(script).cells if c.cell_type == "markdown")
