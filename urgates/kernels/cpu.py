@@ -66,16 +66,17 @@ class Head:
         self.slope, self.slopes, self.width = slope, slope.unbind(1), width
         self.softmaxes = None if softmax is None else softmax.unbind(1)
 
-    def __call__(self, t: int, carrier: Tensor) -> Tensor:
-        """Gradient of the head's pre-activation at step t."""
-        dz = carrier * self.slopes[t]
-        if dz.shape[-1] != self.width:
-            dz = dz.unflatten(-1, (self.width, -1)).sum(-1)
-        if self.softmaxes is None:
-            return dz
-        p = self.softmaxes[t]
-        q = dz.flip(-1).cumsum(-1).flip(-1)
-        return p * (q - (p * q).sum(-1, keepdim=True))
+    def __call__(self, t: int, carrier: Tensor, out: Tensor) -> None:
+        """Write the gradient of the head's pre-activation at step t."""
+        if self.softmaxes is None and carrier.shape[-1] == self.width:
+            torch.mul(carrier, self.slopes[t], out=out)
+            return
+        dz = (carrier * self.slopes[t]).unflatten(-1, (self.width, -1)).sum(-1)
+        if self.softmaxes is not None:
+            p = self.softmaxes[t]
+            q = dz.flip(-1).cumsum(-1).flip(-1)
+            dz = p * (q - (p * q).sum(-1, keepdim=True))
+        out.copy_(dz)
 
 
 def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
@@ -119,7 +120,7 @@ def backward(
         to_c = (s.out * (1 - tanh_c * tanh_c)).unbind(1)
         to_o = (tanh_c * s.out * (1 - s.out)).unbind(1)
     elif r.keep_reset:
-        slope = heads["u"].slope * s.recurrent_u * s.out * (1 - s.out)
+        slope = heads["u"].slope * s.reset_u * s.out * (1 - s.out)
         heads["reset"] = Head(slope, h0.shape[-1])
     forget, reset = s.forget.unbind(1), s.out.unbind(1)
 
@@ -128,23 +129,24 @@ def backward(
     recurrent_rows = r.split(d_rh, h0.shape[-1])
     dh, dc = torch.zeros_like(h0), dc_last
     for t in reversed(range(gx.shape[1])):
-        dh, held = release(dhs[:, t] + dh, keep_at(keep_h, t))
+        dh, dh_held = release(dhs[:, t] + dh, keep_at(keep_h, t))
         if lstm:
             dc, dc_held = release(dc, keep_at(keep_c, t))
             rows["o"][:, t] = dh * to_o[t]
-            dc = carrier = dc + dh * to_c[t]
+            carrier = torch.addcmul(dc, dh, to_c[t])
         else:
             carrier = dh
         for name, head in heads.items():
-            rows[name][:, t] = head(t, carrier)
+            head(t, carrier, out=rows[name][:, t])
         if d_rh is not d_gx:
             d_rh[:, t] = d_gx[:, t]
             recurrent_rows["u"][:, t] *= reset[t]
-        dh = d_rh[:, t] @ w_h + held
+        dh = dh_held + d_rh[:, t] @ w_h
+        through = carrier * forget[t]
         if lstm:
-            dc = dc * forget[t] + dc_held
+            dc = dc_held + through
         else:
-            dh = dh + carrier * forget[t]
+            dh = dh + through
     d_w = d_rh.flatten(1, 2).mT @ h_prev.flatten(1, 2)
     d_b = recurrent_rows["u"].sum((1, 2)) if b_u is not None else gx.new_empty(gx.shape[0], 0)
     return d_gx, d_w, d_b, dh, dc if lstm else torch.zeros_like(c0)

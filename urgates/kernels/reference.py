@@ -66,14 +66,14 @@ def by_key(key: str) -> Recurrence:
 class Step(NamedTuple):
     """What one step computes; tensors [..., H] unless said otherwise."""
 
-    pre: dict[str, Tensor]  # pre-activations of every head but u
+    pre: dict[str, Tensor]  # pre-activations by head (a GRU's u: without its reset gate)
     value: dict[str, Tensor]  # activations of the gate's heads
     complement: dict[str, Tensor]
     forget: Tensor
     input: Tensor
     u: Tensor
     out: Tensor  # the gate on the way out: o of an LSTM, reset of a GRU (ones without)
-    recurrent_u: Tensor  # what reset multiplies: R_u h + b_u of a GRU
+    reset_u: Tensor  # what reset multiplies: R_u h + b_u (GRU only)
     c: Tensor  # new cell state (LSTM) or new hidden state (GRU), before zoneout
     h: Tensor  # new hidden state, before zoneout
 
@@ -86,17 +86,17 @@ def step(r: Recurrence, gx: Tensor, rh: Tensor, b_u: Tensor | None, h: Tensor, c
         b_u: [..., H] bias inside a GRU's reset product, None for an LSTM.
         h, c: [..., H] previous states (a GRU's c is not read).
     """
-    x, y = r.split(gx, h.shape[-1]), r.split(rh, h.shape[-1])
-    pre = {head: x[head] + y[head] for head in r.heads if head != "u"}
+    pre = r.split(gx + rh, h.shape[-1])
     value, complement = r.gate.activate(pre)
     forget, input_ = r.gate.combine(value, complement)
     if r.cell == "lstm":
-        o, u = torch.sigmoid(pre["o"]), torch.tanh(x["u"] + y["u"])
+        o, u = torch.sigmoid(pre["o"]), torch.tanh(pre["u"])
         c = update(forget, input_, c, u)
-        return Step(pre, value, complement, forget, input_, u, o, y["u"], c, o * torch.tanh(c))
-    v = y["u"] if b_u is None else y["u"] + b_u
+        return Step(pre, value, complement, forget, input_, u, o, u, c, o * torch.tanh(c))
+    v = r.split(rh, h.shape[-1])["u"]
+    v = v if b_u is None else v + b_u
     reset = torch.sigmoid(pre["reset"]) if r.keep_reset else torch.ones_like(v)
-    u = torch.tanh(x["u"] + reset * v)
+    u = torch.tanh(r.split(gx, h.shape[-1])["u"] + reset * v)
     h = update(forget, input_, h, u)
     return Step(pre, value, complement, forget, input_, u, reset, v, h, h)
 
