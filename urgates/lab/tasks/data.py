@@ -8,15 +8,19 @@ import gzip
 import os
 import sys
 import tarfile
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pooch
 import torch
 from torch import Tensor
+
+with warnings.catch_warnings():  # in a notebook its progress bar would ask for ipywidgets
+    warnings.simplefilter("ignore")
+    import pooch
 
 CLASSES = 10
 
