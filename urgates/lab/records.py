@@ -150,18 +150,22 @@ class Record:
 
 def provenance(stack) -> dict:
     """What a number depends on besides its seed: protocol, code, device, versions, threads."""
-    on_gpu = stack.device.startswith("cuda")
     return {
         "protocol": stack.protocol.numbers,
         "digest": stack.protocol.digest,
         "stack": list(stack.seeds),
-        "device": torch.cuda.get_device_name(stack.device) if on_gpu else "CPU",
+        "device": device_name(stack.device),
         "kernel": kernels.choose(stack.network.rnn.kernel),
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def device_name(device: str) -> str:
+    """ "CPU", or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
 @cache

@@ -1,0 +1,348 @@
+"""Runs, predicates, claims and the bench: what is read, what is trained, what is decided."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from urgates.gates import GATES
+from urgates.lab import Bench, claims, protocols, show_source
+from urgates.lab.claims import CLAIMS, KINDS, scoreboard, verdict
+from urgates.lab.protocols import protocol
+from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
+from urgates.lab.training import train
+
+TINY = replace(
+    protocol("copy", "smoke"),
+    task_options={"length": 3},
+    gates=("-", "UR"),
+    hidden=16,
+    batch=4,
+    steps=20,
+    log_every=5,
+)
+BASELINE = TINY.make_task().baseline
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty checkout with the working directory in its notebooks, and a tiny smoke protocol."""
+    for folder in ("notebooks", "urgates"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "smoke"), TINY)
+    return tmp_path
+
+
+def store(folder: Path, gate: str, seed: int, losses, status="finished", preset="laptop"):
+    """Write a run by hand: rows every 5 of TINY's 20 steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"copy_lstm_{gate}_{preset}_s{seed}"
+    rows = [f"{5 * (k + 1)},{loss}" for k, loss in enumerate(losses)]
+    stem.with_suffix(".csv").write_text("\n".join(["step,loss", *rows]) + "\n")
+    units = {"f": [0.1, 0.9], "g": [0.2, 0.8]}
+    record = {"task": "copy", "cell": "lstm", "gate": gate, "preset": preset, "seed": seed}
+    record |= {"status": status, "digest": TINY.digest, "device": "CPU", "commit": "abc"}
+    record |= {"wall_seconds": 1.0, "protocol": {}, "probes": {"before": units, "after": units}}
+    stem.with_suffix(".json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def laptop(tmp_path):
+    """Hand-made runs: UR solves, - is stuck, R half-way, O diverges in two of three seeds."""
+    for seed in (1, 2, 3):
+        store(tmp_path, "UR", seed, [2.0, 0.1, 0.01, 0.02 * seed])
+        store(tmp_path, "-", seed, [2.1, 2.08, 2.07, 2.06])
+        store(tmp_path, "R", seed, [2.0, 1.5, 1.0, 1.0], "partial" if seed == 3 else "finished")
+        store(tmp_path, "O", seed, [2.0] if seed < 3 else [2, 1, 0.1, 0.01], "diverged")
+    p = replace(TINY, preset="laptop", gates=("-", "O", "R", "UR"))
+    return Runs(tmp_path, p, "lstm", (1, 2, 3), p.gates)
+
+
+# ------------------------------------------------------------------ runs and predicates
+
+
+def test_frame_info_and_probes_are_tidy(laptop):
+    assert list(laptop.frame.columns) == ["task", "cell", "gate", "seed", "step", "loss"]
+    assert len(laptop.frame) == 3 * 4 * 3 + 1 + 1 + 4
+    assert set(laptop.info.status) == {"finished", "partial", "diverged"}
+    assert len(laptop.info) == 12 and "probes" not in laptop.info
+    assert list(laptop.probes.columns) == ["gate", "seed", "when", "unit", "f", "g"]
+    assert len(laptop.probes) == 12 * 2 * 2
+    assert laptop.complete == {"-": [1, 2, 3], "O": [1, 2, 3], "R": [1, 2], "UR": [1, 2, 3]}
+    assert laptop.provenance["seeds"] == [1, 2, 3] and laptop.provenance["device"] == "CPU"
+
+
+def test_predicates_on_hand_made_losses(laptop):
+    assert final_loss(laptop, "UR").to_dict() == pytest.approx({1: 0.02, 2: 0.04, 3: 0.06})
+    assert solved(laptop, "UR") and not stuck(laptop, "UR")
+    assert stuck(laptop, "-") and not solved(laptop, "-")
+    assert not stuck(laptop, "R") and not solved(laptop, "R")
+    assert list(final_loss(laptop, "R").index) == [1, 2]  # seed 3 is unfinished
+    assert final_loss(laptop, "O")[1] == np.inf and not solved(laptop, "O")
+
+
+def test_thresholds_are_shares_of_the_baseline(tmp_path):
+    p = replace(TINY, preset="laptop")
+    for share, is_solved, is_stuck in ((0.049, 1, 0), (0.051, 0, 0), (0.949, 0, 0), (0.951, 0, 1)):
+        for seed in (1, 2, 3):
+            store(tmp_path, "UR", seed, [2, 2, 2, share * BASELINE])
+        runs = Runs(tmp_path, p, "lstm", (1, 2, 3), ("UR",))
+        assert (solved(runs, "UR"), stuck(runs, "UR")) == (is_solved, is_stuck)
+
+
+def test_steps_to_follows_the_smoothed_loss(tmp_path):
+    p = replace(TINY, preset="laptop", steps=20_000, log_every=500)
+    losses = [2.0] * 9 + [0.1] * 30
+    store(tmp_path, "UR", 1, losses)
+    rows = "".join(f"{500 * (k + 1)},{loss}\n" for k, loss in enumerate(losses))
+    (tmp_path / "copy_lstm_UR_laptop_s1.csv").write_text("step,loss\n" + rows)
+    store(tmp_path, "UR", 2, [2.0] * 4)
+    runs = Runs(tmp_path, p, "lstm", (1, 2), ("UR",))
+    # 0.99^500 = 0.0066: the row at step 5000 already is 0.1 + 0.0066 · 1.9 = 0.1125 < 0.2079
+    assert steps_to(runs, "UR").to_dict() == {1: 5000.0, 2: np.inf}
+    smooth = replace(p, log_every=5, steps=20)  # 0.99^5 = 0.951: 30 rows are not enough
+    assert steps_to(Runs(tmp_path, smooth, "lstm", (1,), ("UR",)), "UR")[1] == np.inf
+
+
+def test_predicates_need_a_baseline_and_cope_with_nothing(tmp_path):
+    empty = Runs(tmp_path, TINY, "lstm", (1, 2, 3), ("UR",))
+    assert not empty and empty.frame.empty and empty.probes.empty
+    assert not solved(empty, "UR") and not stuck(empty, "UR")
+    assert empty.complete == {"UR": []} and "not run" in empty._repr_markdown_()
+    with pytest.raises(ValueError, match=r"'pmnist' has no baseline"):
+        solved(Runs(tmp_path, protocol("pmnist", "smoke"), "lstm", (1,), ("UR",)), "UR")
+
+
+def test_a_half_written_line_is_not_read(laptop):
+    with laptop.paths[0].open("a") as file:
+        file.write("25,0.")
+    again = laptop.only("-")
+    assert again.frame[again.frame.seed == 1].step.max() == 20
+
+
+# ------------------------------------------------------------------ training what is missing
+
+
+def stems(folder):
+    return sorted(path.name for path in folder.glob("*.csv"))
+
+
+def test_run_missing_trains_only_what_is_missing(tmp_path):
+    keys = [(TINY, "lstm", gate) for gate in ("-", "UR")]
+    run_missing(keys[:1], (1, 2), tmp_path, progress=False)
+    first = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*_-_smoke_s*.*")}
+    run_missing(keys, (1, 2, 3), tmp_path, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in first} == first
+    assert stems(tmp_path) == [
+        f"copy_lstm_{g}_smoke_s{s}.csv" for g in ("-", "UR") for s in (1, 2, 3)
+    ]
+    runs = Runs(tmp_path, TINY, "lstm", (1, 2, 3), ("-", "UR"))
+    stacks = runs.info.set_index(["gate", "seed"])["stack"]
+    assert stacks["-", 2] == [1, 2] and stacks["-", 3] == [3] and stacks["UR", 3] == [1, 2, 3]
+
+
+def test_seeds_begun_together_go_on_together(tmp_path):
+    run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, deadline=0.0, progress=False)
+    assert stems(tmp_path) == []
+    train(TINY, "lstm", "UR", (1, 2), tmp_path, limit_minutes=1e-9, progress=False)
+    run_missing([(TINY, "lstm", "UR")], (1, 2, 3), tmp_path, progress=False)
+    runs = Runs(tmp_path, TINY, "lstm", (1, 2, 3), ("UR",))
+    assert runs.info["stack"].tolist() == [[1, 2], [1, 2], [3]]
+    assert set(runs.info.status) == {"finished"}
+
+
+def test_a_changed_protocol_moves_earlier_runs_aside(tmp_path, capsys):
+    run_missing([(TINY, "lstm", "UR")], (1,), tmp_path, progress=False)
+    old = (tmp_path / "copy_lstm_UR_smoke_s1.csv").read_bytes()
+    changed = replace(TINY, lr=1e-2)
+    run_missing([(changed, "lstm", "UR")], (1,), tmp_path, progress=False)
+    assert (tmp_path / f"old-{TINY.digest}" / "copy_lstm_UR_smoke_s1.csv").read_bytes() == old
+    assert (tmp_path / "copy_lstm_UR_smoke_s1.csv").read_bytes() != old
+    assert "the protocol has changed" in capsys.readouterr().out
+
+
+def test_two_jobs_write_what_one_job_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    keys = [(TINY, "lstm", gate) for gate in ("-", "UR")]
+    run_missing(keys, (1, 2), tmp_path / "one", progress=False)
+    run_missing(keys, (1, 2), tmp_path / "two", jobs=2, progress=False)
+    for path in (tmp_path / "one").glob("*.csv"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert len(stems(tmp_path / "two")) == 4
+
+
+# ------------------------------------------------------------------ claims
+
+
+def test_ledger_is_complete_and_brief():
+    assert list(CLAIMS) == [f"G{k:02}" for k in range(1, 51)]
+    for claim in CLAIMS.values():
+        assert 10 < len(claim.sentence) <= 110 and claim.kind in KINDS
+        assert claim.section and claim.paper and "|" not in claim.sentence
+    assert len({claim.sentence for claim in CLAIMS.values()}) == 50
+
+
+@pytest.mark.parametrize(
+    ("holds", "preset", "seeds", "word"),
+    [
+        (True, "exact", None, "holds"),
+        (False, "exact", None, "fails"),
+        (None, "exact", None, "undecided"),
+        (True, "laptop", {"UR": [1, 2, 3]}, "holds"),
+        (False, "paper", {"UR": [1, 2, 3], "-": [4, 5, 6]}, "fails"),
+        (True, "laptop", {"UR": [1, 2, 3], "-": [1, 2]}, "undecided"),
+        (True, "laptop", {"UR": [1, 1, 1]}, "undecided"),
+        (True, "smoke", {"UR": [1, 2, 3]}, "undecided"),
+        (True, "laptop", {"UR": [], "-": []}, "not run"),
+        (True, "laptop", {"UR": [1, 2, 3], "-": []}, "undecided"),
+        (None, "laptop", {"UR": [1, 2, 3]}, "undecided"),
+    ],
+)
+def test_verdicts(holds, preset, seeds, word):
+    assert verdict(holds, preset, seeds) == word
+
+
+def test_scoreboard_collects_what_notebooks_found(tmp_path):
+    place = tmp_path / "31_synthetic_memory"
+    place.mkdir()
+    entry = {"verdict": "fails", "ours": "a|b", "notebook": "31_synthetic_memory"}
+    entry |= {"preset": "laptop", "seeds": [1, 2, 3], "device": "CPU", "commit": "abc"}
+    (place / "claims.json").write_text(json.dumps({"G34": entry}))
+    table = scoreboard(tmp_path)
+    assert table.startswith("50 claims: 1 fails, 49 not run.")
+    row = next(line for line in table.splitlines() if "G34" in line)
+    for text in ("**fails**", "a\\|b", "laptop · seeds 1, 2, 3 · CPU", CLAIMS["G34"].sentence):
+        assert text in row
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "claims.json").write_text(json.dumps({"G34": entry}))
+    with pytest.raises(ValueError, match="decides G34 again"):
+        scoreboard(tmp_path)
+    (tmp_path / "other" / "claims.json").write_text(json.dumps({"G99": entry}))
+    with pytest.raises(ValueError, match="G99"):
+        scoreboard(tmp_path)
+
+
+# ------------------------------------------------------------------ the bench
+
+
+def test_smoke_trains_and_a_claim_stays_undecided(checkout, capsys):
+    bench = Bench("31_synthetic_memory", preset="smoke")
+    runs = bench.runs("copy")
+    assert capsys.readouterr().out == ""  # no progress in a notebook unless one asks for training
+    assert sorted(set(runs.frame.gate)) == ["-", "UR"] and runs.info.status.eq("finished").all()
+    assert stems(checkout / "runs/smoke/31_synthetic_memory/runs") == [
+        "copy_lstm_-_smoke_s1.csv",
+        "copy_lstm_UR_smoke_s1.csv",
+    ]
+    bench.claim("G34", stuck(runs, "-"), "loss 2.1", runs=runs.only("-"))
+    line = capsys.readouterr().out
+    assert line == (
+        "G34 undecided · The LSTM makes no progress on Copy · paper log 8 = 2.079 · ours loss 2.1\n"
+    )
+    kept = json.loads((checkout / "runs/smoke/31_synthetic_memory/claims.json").read_text())["G34"]
+    assert kept["verdict"] == "undecided" and kept["seeds"] == [1] and kept["preset"] == "smoke"
+    assert kept["device"] == "CPU" and kept["commit"]
+
+
+def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
+    p = replace(TINY, preset="laptop", seeds=3)
+    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    bench = Bench("31_synthetic_memory", preset="laptop")
+    runs = bench.runs("copy")
+    out = capsys.readouterr().out
+    assert not runs and "no stored runs of copy (lstm) at laptop" in out and "--recompute" in out
+    bench.claim("G34", stuck(runs, "-"), "nothing", runs=runs)
+    assert "G34 not run" in capsys.readouterr().out and not (checkout / "figures").exists()
+    folder = checkout / "figures/31_synthetic_memory/runs"
+    for seed in (1, 2, 3):
+        store(folder, "-", seed, [2.1, 2.1, 2.1, 2.05])
+    runs = bench.runs("copy")
+    bench.claim("G34", stuck(runs, "-"), "2.05 of 2.079", runs=runs.only("-"))
+    bench.claim("G36", True, "no UR yet", runs=runs)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("G34 holds") and lines[1].startswith("G36 undecided")
+
+
+def test_a_filter_of_gates_cannot_decide_claims_about_others(checkout, monkeypatch):
+    p = replace(TINY, preset="laptop", seeds=3)
+    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    for seed in (1, 2, 3):
+        for gate in ("-", "UR"):
+            store(checkout / "figures/31/runs", gate, seed, [2.1, 2.1, 2.1, 2.05])
+    runs = Bench("31", preset="laptop", gates="-").runs("copy")
+    assert set(runs.frame.gate) == {"-"}
+    assert verdict(True, "laptop", runs.complete) == "undecided"
+    assert verdict(True, "laptop", runs.only("-").complete) == "holds"
+    assert verdict(True, "laptop", runs.only("UR").complete) == "not run"
+
+
+def test_recompute_trains_shows_progress_and_takes_composed_gates(checkout, capsys):
+    bench = Bench("31", preset="smoke", recompute=True, gates="UR, CR", seeds=2)
+    runs = bench.runs("copy")
+    assert set(runs.info.gate) == {"UR", "CR"} and set(runs.info.seed) == {1, 2}
+    assert "copy lstm CR: step 20 of 20" in capsys.readouterr().out
+
+
+def test_a_time_limit_leaves_partial_runs(checkout):
+    runs = Bench("31", preset="smoke", limit_minutes=1e-9).runs("copy")
+    assert not runs
+    assert Bench("31", preset="smoke").runs("copy").complete == {"-": [1], "UR": [1]}
+
+
+def test_exact_claims_need_no_runs_and_training_claims_do(checkout, capsys):
+    bench = Bench("23_refine_gate")
+    bench.claim("G10", np.bool_(True), "0.99")
+    bench.claim("G25", False, "1.27, 1.56")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("G10 holds") and lines[1].startswith("G25 fails")
+    kept = json.loads((checkout / "runs/exact/23_refine_gate/claims.json").read_text())
+    assert list(kept) == ["G10", "G25"] and kept["G10"]["preset"] == "exact"
+    with pytest.raises(ValueError, match=r"runs is None.*G34"):
+        bench.claim("G34", True, "")
+    with pytest.raises(ValueError, match=r"claim is 'G0'.*G01"):
+        bench.claim("G0", True, "")
+    with pytest.raises(ValueError, match=r"holds is 'yes'"):
+        bench.claim("G10", "yes", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"preset": "huge"}, r"preset is 'huge'.*laptop"),
+        ({"gates": "UR,XX"}, "XX"),
+        ({"seeds": -1}, "seeds is -1"),
+        ({"device": "abacus"}, "device is 'abacus'"),
+        ({"limit_minutes": -1.0}, "limit_minutes is -1"),
+        ({"limit_minutes": float("nan")}, "limit_minutes is nan"),
+        ({"recompute": "yes"}, "recompute is 'yes'"),
+    ],
+)
+def test_bench_refuses_unknown_values(checkout, change, text):
+    with pytest.raises(ValueError, match=text):
+        Bench("31", **{"preset": "smoke", **change})
+
+
+def test_save_writes_picture_numbers_and_provenance(checkout, capsys):
+    bench = Bench("31", preset="smoke")
+    runs = bench.runs("copy")
+    fig = Figure()
+    fig.subplots().plot([1, 2], [3, 4])
+    bench.save(fig, "fig3_left", data=pd.DataFrame({"x": [1]}), paper="Fig. 3 left", runs=runs)
+    place = checkout / "runs/smoke/31"
+    assert (place / "fig3_left.png").exists() and (place / "fig3_left.csv").exists()
+    meta = json.loads((place / "fig3_left.json").read_text())
+    assert meta["paper"] == "Fig. 3 left" and meta["seeds"] == [1] and meta["preset"] == "smoke"
+    assert meta["runs"] == [f"runs/copy_lstm_{g}_smoke_s1.csv" for g in ("-", "UR")]
+    assert capsys.readouterr().out.splitlines()[-1] == "fig3_left.csv · smoke · seeds 1"
+
+
+def test_cards(checkout):
+    assert "| preset | smoke |" in Bench("31", preset="smoke")._repr_markdown_()
+    assert "nothing is trained" in Bench("23_refine_gate")._repr_markdown_()
+    assert "def verdict(" in show_source(claims.verdict).data
+    assert set(protocol("copy", "paper").gates) == set(GATES)

@@ -1,0 +1,194 @@
+"""The paper's claims as data, the verdict on each, and the scoreboard.
+
+A claim is a sentence of the paper in our words. A notebook decides it by code and leaves the
+verdict, with its evidence, in `claims.json`; the scoreboard only collects what it finds there.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from urgates.lab.places import checkout
+
+VERDICTS = ("holds", "fails", "undecided", "not run")
+KINDS = ("exact", "measured", "training")
+SEEDS_NEEDED = 3
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence: where it stands, what the paper reports, and where we decide it.
+
+    `kind`: "exact" follows from formulas, sampling or the paper's own tables; "measured" is
+    measured on the device at hand; "training" needs trained runs of several seeds.
+    """
+
+    section: str
+    sentence: str
+    paper: str
+    kind: str
+    notebook: str
+
+
+_INIT, _REFINE, _MODELS = "22_uniform_gate_init", "23_refine_gate", "24_refining_recurrent_models"
+_ABLATIONS, _ORDERED = "26_gate_ablations", "26c_ordered_O"
+_TIMES, _CHRONO, _ONLSTM = "B2_timescales", "B3_chrono", "B4_on_lstm"
+_BANDS, _PROTOCOLS = "C_gradient_bands", "D_protocols"
+_MEMORY, _PIXELS, _FORGET = "31_synthetic_memory", "32_pixel_images", "E1_synthetic_forgetting"
+
+# section, sentence (at most 110 characters), the paper's value, kind, notebook
+_LEDGER = {
+    "G01": ("§2.2", "Zero biases concentrate the gates around 1/2", "near 1/2", "exact", _INIT),
+    "G02": ("§2.2", "A forget bias of 1 gives a decay period near 3.7", "3.7", "exact", _INIT),
+    "G03": ("§2.2, Eq. 9", "Uniform gate initialisation makes the gates uniform on (0, 1)",
+            "U(0, 1)", "exact", _INIT),
+    "G04": ("§2.2", "It allows negative forget biases", "allowed", "exact", _INIT),
+    "G05": ("B.2, Prop. 1", "Uniform gates have decay periods of density 1/x²",
+            "x⁻²", "exact", _TIMES),
+    "G06": ("B.2, Prop. 2", "A refine gate moves a decay period D to within (D/2, D²)",
+            "(D/2, D²)", "exact", _TIMES),
+    "G07": ("§2.3", "The band f(1 − f) is valid, symmetric and differentiable",
+            "all three", "exact", _REFINE),
+    "G08": ("Eq. 16, D.5", "The forms of the refine gate agree", "equal", "exact", _REFINE),
+    "G09": ("§2.3, Fig. 2b", "The effective gate lies in [f², 1 − (1 − f)²], rising with f and r",
+            "in the band", "exact", _REFINE),
+    "G10": ("§2.3", "A forget gate of only 0.9 can act like 0.99", "0.99", "exact", _REFINE),
+    "G11": ("App. C", "The refined gate's gradient follows the closed form",
+            "formula", "exact", _BANDS),
+    "G12": ("Fig. 2d", "At equal activation its gradient lies in a band above a plain gate's",
+            "two bounds", "exact", _BANDS),
+    "G13": ("§2.3, App. C", "A refined gate's gradient vanishes less quickly near saturation",
+            "slower", "exact", _BANDS),
+    "G14": ("Fig. 2c", "A high effective gate is reached with more modest f and r",
+            "modest f, r", "exact", _REFINE),
+    "G15": ("§2.4", "Refine-gate LSTMs have as many parameters as the plain LSTM",
+            "equal", "exact", _MODELS),
+    "G16": ("§2.6", "Master gates add the fraction 1/(2C) of parameters",
+            "1/(2C)", "exact", _ABLATIONS),
+    "G17": ("B.4, Prop. 3", "The effective forget gates of an ON-LSTM start with mean 5/6",
+            "5/6", "exact", _ONLSTM),
+    "G18": ("B.4", "The j-th of n cumax gates has the mean j/n", "j/n", "exact", _ONLSTM),
+    "G19": ("B.4, Prop. 4", "Tied, rescaled master gates are a refine gate",
+            "equal", "exact", _ONLSTM),
+    "G20": ("B.4", "The input side is refined in the same way", "equal", "exact", _ONLSTM),
+    "G21": ("B.3", "Uniform initialisation matches cumax's distribution at the start",
+            "same", "exact", _CHRONO),
+    "G22": ("Table 4", "Chrono's decay periods are uniform on [2, Tmax]",
+            "uniform", "exact", _CHRONO),
+    "G23": ("B.3, Table 4", "Parameter-free chrono has a far heavier tail than uniform gates",
+            "heavier", "exact", _CHRONO),
+    "G24": ("Eq. 18", "Opposite biases tie input and forget gate at the start",
+            "i = 1 − f", "exact", _CHRONO),
+    "G25": ("§3.3", "Chrono with Tmax 8 and 11 mimics fixed biases of about 1 and 2",
+            "1, 2", "exact", _CHRONO),
+    "G26": ("D.5", "The extremes of d uniform draws are expected at 1/(d + 1) and 1 − 1/(d + 1)",
+            "1/(d + 1)", "exact", _INIT),
+    "G27": ("D.5", "The bit-reversal permutation destroys locality",
+            "destroyed", "exact", _PROTOCOLS),
+    "G28": ("abstract", "UR gates bring no new hyperparameter", "none", "exact", "21_ur_lstm"),
+    "G29": ("abstract", "UR gates cost little time or memory", "little", "measured", _PROTOCOLS),
+    "G30": ("B.4", "Cumax gates are slower than sigmoid gates", "slower", "measured", _ORDERED),
+    "G31": ("B.4", "Cumax gates are less stable at large hidden sizes",
+            "less stable", "training", _ORDERED),
+    "G32": ("Fig. 3 left", "OR, UR, O and C solve Copy", "loss → 0", "training", _MEMORY),
+    "G33": ("Fig. 3 left", "U makes progress on Copy, more slowly than UR",
+            "partial", "training", _MEMORY),
+    "G34": ("Fig. 3 left", "The LSTM makes no progress on Copy",
+            "log 8 = 2.079", "training", _MEMORY),
+    "G35": ("Fig. 3 left", "OM and UM are stuck at Copy's baseline",
+            "log 8 = 2.079", "training", _MEMORY),
+    "G36": ("Fig. 3 left", "R alone is stuck on Copy; with a uniform start (UR) it solves it",
+            "R stuck, UR solves", "training", _MEMORY),
+    "G37": ("Fig. 3 left", "UR and OR solve Copy fastest", "fastest", "training", _MEMORY),
+    "G38": ("Fig. 3 right", "Every gate but the LSTM's solves Adding",
+            "8 of 9", "training", _MEMORY),
+    "G39": ("Fig. 3 right", "R, UR and OR solve Adding fastest", "fastest", "training", _MEMORY),
+    "G40": ("§3.1", "A constant answer scores log 8 on Copy and 1/6 on Adding",
+            "2.079, 0.167", "exact", _MEMORY),
+    "G41": ("§3.1, B.4", "OM fails on Copy because its gates start too small",
+            "hypothesis", "training", _MEMORY),
+    "G42": ("Fig. 4", "UR starts uniform and learns nearly binary gates on Copy",
+            "extremal", "training", _MEMORY),
+    "G43": ("Fig. 4", "U's gates hardly change during training on Copy",
+            "little change", "training", _MEMORY),
+    "G44": ("Fig. 4", "C's gates start extreme and hardly change",
+            "little change", "training", _MEMORY),
+    "G45": ("Fig. 4", "The LSTM's gates do not become large enough",
+            "too small", "training", _MEMORY),
+    "G46": ("§3.1", "Progress on Copy goes with forget gates near 1",
+            "needed", "training", _MEMORY),
+    "G47": ("E.1", "From saturated gates, R solves Adding while the LSTM is stuck",
+            "solves, stuck", "training", _FORGET),
+    "G48": ("E.1, Fig. 9", "R's smallest decay period ends at least ten times below the LSTM's",
+            "> 10 ×", "training", _FORGET),
+    "G49": ("§3.2, Table 2", "Every variant improves on the LSTM",
+            "16 comparisons", "exact", _PIXELS),
+    "G50": ("Table 2", "UR is best on permuted MNIST", "96.43 % valid.", "training", _PIXELS),
+}  # fmt: skip
+
+CLAIMS: dict[str, Claim] = {name: Claim(*row) for name, row in _LEDGER.items()}
+
+
+def verdict(holds: bool | None, preset: str, seeds: Mapping[str, Iterable[int]] | None) -> str:
+    """The word for a claim.
+
+    Args:
+        holds: what the predicate says; None where it cannot tell.
+        preset: of the runs.
+        seeds: completed seeds by gate, for every gate the claim is about; None if the claim does
+            not rest on runs. Smoke runs, and fewer than three seeds of any gate, decide nothing.
+    """
+    if seeds is not None:
+        if not any(seeds.values()):
+            return "not run"
+        if preset == "smoke" or min(len(set(done)) for done in seeds.values()) < SEEDS_NEEDED:
+            return "undecided"
+    return "undecided" if holds is None else "holds" if holds else "fails"
+
+
+def stored(figures: Path | None = None) -> dict[str, dict]:
+    """What the committed notebooks found, by claim: the entries of `figures/*/claims.json`."""
+    figures = figures or checkout() / "figures"
+    found: dict[str, dict] = {}
+    for path in sorted(figures.glob("*/claims.json")):
+        for name, entry in json.loads(path.read_text(encoding="utf-8")).items():
+            if name in found:
+                raise ValueError(f"{path} decides {name} again; so does {found[name]['notebook']}")
+            found[name] = entry
+    return found
+
+
+def scoreboard(figures: Path | None = None) -> str:
+    """The table of all claims, Markdown: sentence, paper, ours, verdict, evidence, notebook."""
+    found = stored(figures)
+    if unknown := sorted(set(found) - set(CLAIMS)):
+        raise ValueError(f"claims.json files decide {unknown}, which are not among the claims")
+    counts = {word: 0 for word in VERDICTS}
+    rows = []
+    for name, claim in CLAIMS.items():
+        entry = found.get(name, {"verdict": "not run", "ours": "–", "notebook": claim.notebook})
+        counts[entry["verdict"]] += 1
+        notebook = entry["notebook"]
+        cells = (
+            f"{name} · {claim.section}: {claim.sentence}",
+            claim.paper,
+            entry["ours"],
+            f"**{entry['verdict']}**",
+            evidence(entry),
+            f"[{notebook}](notebooks/{notebook}.ipynb)",
+        )
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    head = "| claim | paper | ours | verdict | preset, seeds, device | notebook |"
+    return "\n".join([f"{len(CLAIMS)} claims: {summary}.", "", head, "|---" * 6 + "|", *rows])
+
+
+def evidence(entry: Mapping) -> str:
+    """Preset, seeds and device behind a verdict, in a few words."""
+    if "preset" not in entry:
+        return "–"
+    parts = [entry["preset"]]
+    if entry.get("seeds"):
+        parts.append(f"seeds {', '.join(map(str, entry['seeds']))}")
+    return " · ".join([*parts, entry["device"]])

@@ -1,0 +1,179 @@
+"""What a notebook holds: the Bench that loads or trains runs, decides claims and saves figures.
+
+Committed results lie in `figures/<notebook>/`, whatever is computed afresh in
+`runs/<preset>/<notebook>/`; stored runs are the only source of a figure's numbers.
+"""
+
+import inspect
+import time
+
+import numpy as np
+import pandas as pd
+
+from urgates.gates import gate as find_gate
+from urgates.lab import protocols
+from urgates.lab.claims import CLAIMS, verdict
+from urgates.lab.places import checkout
+from urgates.lab.protocols import PRESETS, Protocol
+from urgates.lab.records import commit, device_name
+from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
+from urgates.lab.storage import write_json
+from urgates.lab.training import choose_device
+
+__all__ = [
+    "Bench",
+    "Runs",
+    "final_loss",
+    "run_missing",
+    "show_source",
+    "solved",
+    "steps_to",
+    "stuck",
+]
+
+
+class Bench:
+    """A notebook's workbench. Unknown or impossible values raise ValueError.
+
+    Args:
+        notebook: its name, as in `notebooks/<name>.py`.
+        preset: "smoke", "laptop" or "paper"; None for notebooks that train nothing.
+        recompute: train what is missing instead of reading committed runs (smoke always does).
+        seeds: how many; 0 takes the protocol's.
+        gates: "all" (those of the protocol) or names joined by commas, like "UR,R,-".
+        device: "auto", "cpu" or "cuda".
+        limit_minutes: stop training after so many minutes, to be resumed; 0 is no limit.
+    """
+
+    def __init__(
+        self,
+        notebook: str,
+        *,
+        preset: str | None = None,
+        recompute: bool = False,
+        seeds: int = 0,
+        gates: str = "all",
+        device: str = "auto",
+        limit_minutes: float = 0.0,
+    ):
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
+        if not isinstance(recompute, bool):
+            raise ValueError(f"recompute is {recompute!r}; expected True or False")
+        if not (isinstance(seeds, int) and seeds >= 0):
+            raise ValueError(f"seeds is {seeds!r}; expected a whole number, 0 for the protocol's")
+        if not limit_minutes >= 0:
+            raise ValueError(f"limit_minutes is {limit_minutes!r}; expected 0 (no limit) or more")
+        names = [] if gates == "all" else [name.strip() for name in gates.split(",")]
+        self.gates = tuple(find_gate(name).name for name in names)
+        self.notebook, self.preset, self.recompute = notebook, preset or "exact", recompute
+        self.seeds, self.device = seeds, choose_device(device)
+        self.deadline = time.time() + 60 * limit_minutes if limit_minutes else float("inf")
+        self.trains = recompute or preset == "smoke"
+        self.out = checkout() / "runs" / self.preset / notebook
+        self._home = f"runs/{preset}/{notebook}" if self.trains else f"figures/{notebook}"
+        self.runs_folder = checkout() / self._home / "runs"
+        self._claims: dict[str, dict] = {}
+
+    def protocol(self, task: str) -> Protocol:
+        """The protocol of a task at this preset."""
+        return protocols.protocol(task, self.preset)
+
+    def runs(self, task: str, cell: str = "lstm") -> Runs:
+        """The stored runs of a task; at smoke, or to recompute, train what is missing first."""
+        p = self.protocol(task)
+        gates, seeds = self.gates or p.gates, range(1, (self.seeds or p.seeds) + 1)
+        if self.trains:
+            run_missing(
+                [(p, cell, gate) for gate in gates],
+                seeds,
+                self.runs_folder,
+                device=self.device,
+                deadline=self.deadline,
+                progress=self.recompute,
+            )
+        runs = Runs(self.runs_folder, p, cell, seeds, dict.fromkeys(p.gates + gates), gates)
+        if not runs:
+            print(
+                f"no stored runs of {task} ({cell}) at {self.preset}; this trains them: "
+                f"urgates run {self.notebook} --preset {self.preset} --recompute"
+            )
+        return runs
+
+    def claim(self, name: str, holds: bool | None, ours: str, runs: Runs | None = None) -> None:
+        """Decide a claim: print its line, and keep verdict and evidence in claims.json.
+
+        Args:
+            name: "G01" …
+            holds: what the predicate says; None if it cannot tell.
+            ours: our numbers, rounded, in a few words.
+            runs: what the claim rests on (`runs.only(…)` the gates that it is about).
+        Raises:
+            ValueError: unknown claim, or one about training without runs.
+        """
+        if name not in CLAIMS:
+            raise ValueError(f"claim is {name!r}; expected one of {', '.join(CLAIMS)}")
+        claim = CLAIMS[name]
+        if claim.kind == "training" and runs is None:
+            raise ValueError(f"runs is None; expected the runs that decide {name}")
+        if holds is not None and not isinstance(holds, bool | np.bool_):
+            raise ValueError(f"holds is {holds!r}; expected True, False or None")
+        if runs is None:
+            word = verdict(holds, self.preset, None)
+            evidence = {"preset": claim.kind, "seeds": [], "device": device_name(self.device)}
+            evidence["commit"] = commit()
+        else:
+            word, evidence = verdict(holds, self.preset, runs.complete), runs.provenance
+        ours = "–" if word == "not run" else ours
+        self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(self.out / "claims.json", self._claims)
+        print(f"{name} {word} · {claim.sentence} · paper {claim.paper} · ours {ours}")
+
+    def save(
+        self, fig, name: str, *, data: pd.DataFrame, paper: str = "", runs: Runs | None = None
+    ) -> None:
+        """Save a figure as NAME.png, .csv and .json, show the picture, print its caption.
+
+        Args:
+            fig: a matplotlib figure.
+            name: the files' stem, like "fig3_left".
+            data: the plotted numbers.
+            paper: which of the paper's figures it is, like "Fig. 3 left".
+            runs: what it was drawn from; None for closed forms and samples.
+        """
+        from IPython.display import Image, display
+
+        from urgates.lab import figures  # matplotlib takes a second to import
+
+        evidence = {"preset": "exact", "seeds": [], "device": device_name(self.device)}
+        evidence |= {"commit": commit()}
+        meta = {"notebook": self.notebook, "paper": paper} | evidence
+        if runs is not None:
+            meta |= runs.provenance | {"protocol": runs.protocol.digest}
+            meta["wall_seconds"] = float(runs.info.wall_seconds.sum()) if runs else 0.0
+            meta["runs"] = [f"runs/{path.name}" for path in runs.paths]
+        figures.save(fig, self.out / name, data, meta)
+        display(Image(self.out / f"{name}.png"))
+        seeds = ", ".join(map(str, meta["seeds"]))
+        print(f"{name}.csv · {meta['preset']}" + f" · seeds {seeds}" * bool(seeds))
+
+    def _repr_markdown_(self) -> str:
+        rows = {
+            "notebook": self.notebook,
+            "preset": self.preset,
+            "seeds": self.seeds or "the protocol's",
+            "gates": ", ".join(self.gates) or "the protocol's",
+            "device": device_name(self.device),
+            "runs": f"{'trained into' if self.trains else 'read from'} `{self._home}/runs`",
+        }
+        if self.preset == "exact":
+            rows = {"notebook": self.notebook, "preset": "exact: nothing is trained"}
+        return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+
+
+def show_source(thing):
+    """The library's source of a function or class, as a Markdown cell output."""
+    from IPython.display import Markdown
+
+    return Markdown(f"```python\n{inspect.getsource(thing).rstrip()}\n```")

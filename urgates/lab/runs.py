@@ -1,0 +1,218 @@
+"""Runs: training what is missing, reading what is stored, and the language of claims about runs.
+
+A run is keyed by task, cell, gate, preset and seed; `Runs` holds those of one task and cell.
+"""
+
+import io
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+from urgates.lab.protocols import Protocol
+from urgates.lab.records import checkpoint_seeds, run_stem
+from urgates.lab.storage import complete_lines
+from urgates.lab.training import train
+
+COMPLETE = ("finished", "diverged")
+
+
+class Runs:
+    """The stored runs of one task and cell; empty (and false) if there are none.
+
+    `gates` are those that claims are about, `paths` the CSVs of those that were read and exist.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        protocol: Protocol,
+        cell: str,
+        seeds: Iterable[int],
+        gates: Iterable[str],
+        read: Iterable[str] | None = None,
+    ):
+        self.folder, self.protocol, self.cell = Path(folder), protocol, cell
+        self.seeds, self.gates = tuple(seeds), tuple(gates)
+        self.read = self.gates if read is None else tuple(read)
+        stems = [run_stem(protocol, cell, g, s) for g in self.read for s in self.seeds]
+        paths = [self.folder / f"{stem}.csv" for stem in stems]
+        self.paths = [p for p in paths if p.exists() and p.with_suffix(".json").exists()]
+
+    def __bool__(self) -> bool:
+        return bool(self.paths)
+
+    def only(self, *gates: str) -> "Runs":
+        """The runs of these gates: what a claim about them needs, and no more."""
+        read = [gate for gate in gates if gate in self.read]
+        return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read)
+
+    @cached_property
+    def _records(self) -> list[dict]:
+        return [json.loads(p.with_suffix(".json").read_text(encoding="utf-8")) for p in self.paths]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Tidy rows: task, cell, gate, seed, step, loss and the task's other scores."""
+        parts = []
+        for path, record in zip(self.paths, self._records, strict=True):
+            rows = pd.read_csv(io.StringIO("\n".join(complete_lines(path))))
+            for place, key in enumerate(("task", "cell", "gate", "seed")):
+                rows.insert(place, key, record[key])
+            parts.append(rows)
+        columns = ["task", "cell", "gate", "seed", "step", "loss"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    @cached_property
+    def info(self) -> pd.DataFrame:
+        """One row per run: status, steps, wall_seconds, digest, device, commit, accuracies …"""
+        heavy = ("protocol", "probes")
+        rows = [{k: v for k, v in r.items() if k not in heavy} for r in self._records]
+        return pd.DataFrame(rows, columns=None if rows else ["gate", "seed", "status"])
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """One row per unit and moment: gate, seed, when ("before", "after"), unit, f and g."""
+        parts = [
+            pd.DataFrame({"gate": r["gate"], "seed": r["seed"], "when": when, **units}).assign(
+                unit=lambda part: part.index
+            )
+            for r in self._records
+            for when, units in r["probes"].items()
+        ]
+        columns = ["gate", "seed", "when", "unit", "f", "g"]
+        return (
+            pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+        )
+
+    @cached_property
+    def complete(self) -> dict[str, list[int]]:
+        """Seeds that trained to the end, or until they diverged, by gate."""
+        done = self.info[self.info.status.isin(COMPLETE)]
+        return {gate: sorted(done.seed[done.gate == gate]) for gate in self.gates}
+
+    @property
+    def provenance(self) -> dict:
+        """Preset, seeds, device and commit behind these runs."""
+        info = self.info if self else pd.DataFrame({"device": [], "commit": []})
+        return {
+            "preset": self.protocol.preset,
+            "seeds": sorted({int(seed) for seeds in self.complete.values() for seed in seeds}),
+            "device": ", ".join(sorted(set(info.device))) or "–",
+            "commit": ", ".join(sorted(set(info.commit))) or "–",
+        }
+
+    def _repr_markdown_(self) -> str:
+        lines = ["| gate | seeds | status | loss at the end, median |", "|---|---|---|---|"]
+        for gate in self.gates:
+            part = self.info[self.info.gate == gate]
+            status = ", ".join(f"{n} {word}" for word, n in part.status.value_counts().items())
+            loss = final_loss(self, gate).median()
+            seeds = ", ".join(map(str, sorted(part.seed)))
+            lines.append(f"| {gate} | {seeds} | {status or 'not run'} | {loss:.4g} |")
+        return "\n".join(lines)
+
+
+def run_missing(
+    keys: Iterable[tuple[Protocol, str, str]],
+    seeds: Iterable[int],
+    folder: Path,
+    *,
+    jobs: int = 1,
+    device: str = "auto",
+    deadline: float = float("inf"),
+    progress: bool = True,
+) -> None:
+    """Train every (protocol, cell, gate) whose seeds are not complete in `folder`.
+
+    Seeds that were begun together go on together; runs of an earlier protocol are moved aside
+    into `folder/old-<digest>/`. With `jobs` > 1, so many processes of one thread each share the
+    work. An error in one stack does not stop the others; the first is raised at the end.
+    """
+    folder = Path(folder)
+    stacks = [
+        (p, cell, gate, stack, folder, device, deadline, progress)
+        for p, cell, gate in keys
+        for stack in _missing(p, cell, gate, seeds, folder)
+    ]
+    if jobs == 1 or len(stacks) < 2:
+        for stack in stacks:
+            _train_until(*stack)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(_train_until, *stack) for stack in stacks]):
+            future.result()
+
+
+def _train_until(p, cell, gate, seeds, folder, device, deadline, progress) -> None:
+    minutes = (deadline - time.time()) / 60
+    if minutes > 0:
+        limit = 0.0 if minutes == float("inf") else minutes
+        train(p, cell, gate, seeds, folder, device, limit_minutes=limit, progress=progress)
+
+
+def _missing(
+    p: Protocol, cell: str, gate: str, seeds: Iterable[int], folder: Path
+) -> list[list[int]]:
+    """The stacks of seeds left to train."""
+    stem = run_stem(p, cell, gate)
+    records = {path: json.loads(path.read_text()) for path in folder.glob(f"{stem}_s*.json")}
+    for digest in {r["digest"] for r in records.values()} - {p.digest}:
+        aside = folder / f"old-{digest}"
+        aside.mkdir(exist_ok=True)
+        for path in list(folder.glob(f"{stem}_s*")):
+            os.replace(path, aside / path.name)
+        print(f"{stem}: the protocol has changed; earlier runs are now in {aside}")
+        records = {}
+    done = {r["seed"] for r in records.values() if r["status"] in COMPLETE}
+    left = [seed for seed in seeds if seed not in done]
+    begun = [stack for stack in checkpoint_seeds(folder, p, cell, gate) if set(stack) <= set(left)]
+    rest = [seed for seed in left if not any(seed in stack for stack in begun)]
+    return begun + [rest] * bool(rest)
+
+
+def final_loss(runs: Runs, gate: str) -> pd.Series:
+    """Mean loss over the last 1 % of the steps, by completed seed; infinite if it diverged."""
+    frame = runs.frame
+    late = frame[(frame.gate == gate) & (frame.step > 0.99 * runs.protocol.steps)]
+    means = late.groupby("seed").loss.mean().astype(float)
+    return means.reindex(runs.complete[gate], fill_value=float("inf"))
+
+
+def solved(runs: Runs, gate: str) -> bool:
+    """Whether the median seed ends below 5 % of the best constant predictor's loss."""
+    return bool(final_loss(runs, gate).median() < 0.05 * _baseline(runs))
+
+
+def stuck(runs: Runs, gate: str) -> bool:
+    """Whether the median seed ends above 95 % of the best constant predictor's loss."""
+    return bool(final_loss(runs, gate).median() > 0.95 * _baseline(runs))
+
+
+def steps_to(runs: Runs, gate: str, level: float = 0.1) -> pd.Series:
+    """First step at which the smoothed loss is below `level` of the baseline, by completed seed.
+
+    Smoothing: exponential, 0.99 per training step. Infinite for seeds that never get there.
+    """
+    keep = 0.99**runs.protocol.log_every
+    frame, first = runs.frame, {}
+    for seed in runs.complete[gate]:
+        rows = frame[(frame.gate == gate) & (frame.seed == seed)]
+        smooth = rows.loss.ewm(alpha=1 - keep, adjust=False).mean()
+        below = rows.step[smooth < level * _baseline(runs)]
+        first[seed] = float(below.min()) if len(below) else float("inf")
+    return pd.Series(first, dtype=float)
+
+
+def _baseline(runs: Runs) -> float:
+    baseline = runs.protocol.make_task().baseline
+    if baseline is None:
+        raise ValueError(f"task {runs.protocol.task!r} has no baseline loss to compare with")
+    return baseline
