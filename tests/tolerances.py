@@ -14,6 +14,7 @@ def error_ratio(ours: Tensor, truth: Tensor) -> float:
     """RMS(ours - truth) / RMS(truth), NaN and inf refused; just RMS of `ours` for a zero truth."""
     assert ours.shape == truth.shape, (ours.shape, truth.shape)
     assert torch.isfinite(ours).all(), "not finite"
+    ours, truth = ours.detach(), truth.detach()
     difference = (ours.double() - truth.double()).square().sum().sqrt()
     scale = truth.double().square().sum().sqrt()
     return float(difference / scale) if scale > 0 else float(difference)

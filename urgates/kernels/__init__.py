@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from urgates.kernels import cpu, reference
 from urgates.kernels.reference import Recurrence, by_key
@@ -166,9 +165,10 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dhs, dc_last, _):
         b_u = ctx.saved_tensors[2]
-        d_gx, d_w, d_b, d_h, d_c = _ScanBackward.apply(
-            ctx.key, ctx.backend, *ctx.saved_tensors, dhs, dc_last
-        )
+        # torch.compile cannot trace a Function inside a Function's backward: there, no second order
+        run = torch.ops.urgates.scan_backward
+        run = run if torch.compiler.is_compiling() else _ScanBackward.apply
+        d_gx, d_w, d_b, d_h, d_c = run(ctx.key, ctx.backend, *ctx.saved_tensors, dhs, dc_last)
         return None, None, d_gx, d_w, None if b_u is None else d_b, d_h, d_c, None, None
 
     @staticmethod
@@ -187,32 +187,38 @@ class _ScanBackward(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *outer):
-        """Second derivatives, through the reference: exact, and as slow as it is."""
-        r = by_key(ctx.key)
-        gx, w_h, b_u, h0, c0, keep_h, keep_c, _, _, dhs, dc_last = ctx.saved_tensors
+        """Second and higher derivatives, through the reference: exact, and as slow as it is."""
+        r, further = by_key(ctx.key), torch.is_grad_enabled()
+        saved = ctx.saved_tensors
+
+        def partial(x):  # a view of its own: the saved tensors may depend on one another
+            return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+
         with torch.enable_grad():
-            inputs = [x.detach().requires_grad_() for x in (gx, w_h, h0, c0, dhs, dc_last)]
-            gx, w_h, h0, c0, dhs, dc_last = inputs
-            if b_u is not None:
-                b_u = b_u.detach().requires_grad_()
-                inputs.append(b_u)
+            gx, w_h, b_u, h0, c0, keep_h, keep_c, _, _, dhs, dc_last = (
+                None if x is None else partial(x) for x in saved
+            )
             hs, cs = reference.scan(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
-            outputs, cotangents = [hs], [dhs]
-            if r.cell == "lstm":
-                outputs.append(cs[:, -1])
-                cotangents.append(dc_last)
-            first = [x for x in (gx, w_h, b_u, h0, c0) if x is not None]
-            outer = [g for g, x in zip(outer, (gx, w_h, b_u, h0, c0), strict=True) if x is not None]
-            gradients = torch.autograd.grad(
-                outputs, first, cotangents, create_graph=True, allow_unused=True
+            states = [(hs, dhs), (cs[:, -1], dc_last)] if r.cell == "lstm" else [(hs, dhs)]
+            primal = [(x, v) for x, v in zip((gx, w_h, b_u, h0, c0), outer, strict=True)]
+            primal = [(x, v) for x, v in primal if x is not None and v is not None]
+            first = torch.autograd.grad(
+                [y for y, _ in states],
+                [x for x, _ in primal],
+                [dy for _, dy in states],
+                create_graph=True,
+                materialize_grads=True,
             )
-            used = [(g, o) for g, o in zip(gradients, outer, strict=True) if g is not None]
-            second = torch.autograd.grad(
-                [g for g, _ in used], inputs, [o for _, o in used], allow_unused=True
+            inputs = [gx, w_h, *([] if b_u is None else [b_u]), h0, c0, dhs, dc_last]
+            used = [(g, v) for g, (_, v) in zip(first, primal, strict=True) if g.requires_grad]
+            d_gx, d_w, *d_b, d_h, d_c, d_dhs, d_dc = torch.autograd.grad(
+                [g for g, _ in used],
+                inputs,
+                [v for _, v in used],
+                create_graph=further,
+                allow_unused=True,
             )
-        d_gx, d_w, d_h, d_c, d_dhs, d_dc, *d_b = second
         d_b = d_b[0] if d_b else None
         return None, None, d_gx, d_w, d_b, d_h, d_c, None, None, None, None, d_dhs, d_dc
 

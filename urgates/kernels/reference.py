@@ -30,13 +30,17 @@ class Recurrence:
         """Row blocks of the weights, in order."""
         return self.gate.layout(self.cell, self.keep_reset)
 
+    def __post_init__(self) -> None:
+        if _BY_KEY.setdefault(self.key, self) != self:
+            raise ValueError(f"gate must have a name of its own, {self.gate.name!r} is taken")
+
+    def __reduce__(self):  # unpickled in another process, it must be known by its key there
+        return Recurrence, (self.cell, self.gate, self.keep_reset)
+
     @property
     def key(self) -> str:
         """A string that names it to `torch.library` ops, which take no Python objects."""
-        key = f"{self.cell}/{self.gate.name}/{'reset' if self.keep_reset else 'no reset'}"
-        if _BY_KEY.setdefault(key, self) != self:
-            raise ValueError(f"gate must have a name of its own, {self.gate.name!r} is taken")
-        return key
+        return f"{self.cell}/{self.gate.name}/{'reset' if self.keep_reset else 'no reset'}"
 
     def rows(self, hidden_size: int, downsize: int = 1) -> dict[str, slice]:
         """Where each head's rows are."""
