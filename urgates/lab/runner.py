@@ -27,7 +27,9 @@ from tqdm import tqdm
 
 from urgates.lab.figures import VOLATILE
 from urgates.lab.notebooks import EXACT, blemishes, declared, read, stamped
+from urgates.lab.records import device_name
 from urgates.lab.storage import write_atomically
+from urgates.lab.training import choose_device
 
 LAST = "40_scoreboard"  # reads the verdicts of all others
 _FIGURE_FILES = ("*.png", "*.csv", "*.json")
@@ -138,7 +140,8 @@ def _attend(report: Report, script: Path, parameters: Mapping, publishing: bool,
     executed = execute(script, output, given, **how)
     report.verdicts = verdicts(made)
     if publishing:
-        notebook = stamped(executed, script, preset, str(defaults.get("device", "cpu")))
+        device = device_name(choose_device(str(defaults.get("device", "cpu"))))
+        notebook = stamped(executed, script, preset, device)
         report.changed = publish(notebook, script, made, kept)
 
 

@@ -1,0 +1,395 @@
+"""The book: committed pairs, what `check` and nbval catch, and the runner on a toy book."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from urgates.__main__ import main
+from urgates.lab import notebooks, runner
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = notebooks.find(root=ROOT)
+HEADER = SCRIPTS[0].read_text(encoding="utf-8").split("# %%")[0]
+TITLE = "# %% [markdown]\n# # A toy\n#\n# **Does it run?**\n"
+SEED = '# %% tags=["parameters"]\nseed: int = 0  # of nothing\n'
+
+
+def toy(root: Path, name: str, *cells: str, parameters: str = SEED) -> Path:
+    """A notebook's script in a small checkout of its own."""
+    (root / "urgates").mkdir(exist_ok=True)
+    script = root / "notebooks" / f"{name}.py"
+    script.parent.mkdir(exist_ok=True)
+    code = [f"# %%\n{cell}\n" for cell in cells]
+    script.write_text("\n".join([HEADER + TITLE, parameters, *code]), encoding="utf-8")
+    return script
+
+
+# ------------------------------------------------------------------ the committed book
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_committed_pair_is_in_order(script):
+    assert notebooks.check(script) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_cells_are_short(script):
+    assert re.fullmatch(r"(\d\d[a-e]?|[A-FX]\d?)_\w+", script.stem)
+    cells = notebooks.read(script).cells
+    assert cells[0].source.startswith("# ") and cells[0].cell_type == "markdown"
+    for cell in cells:
+        lines = cell.source.split("\n")
+        if cell.cell_type == "code":
+            assert len(lines) <= 25, f"{len(lines)} lines: {lines[0]}"
+            assert not lines[-1].endswith(";"), f"nbval sees what ';' hides: {lines[-1]}"
+        else:
+            text = re.sub(r"\$\$.*?\$\$|```.*?```", "", cell.source, flags=re.DOTALL)
+            prose = [line for line in text.split("\n") if not line.startswith((">", "|"))]
+            words = " ".join(prose).split()
+            assert len(words) <= 90, f"{len(words)} words: {' '.join(words[:8])} …"
+
+
+def test_every_twin_has_a_script_and_every_figure_its_numbers():
+    twins = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert twins == {script.stem for script in SCRIPTS}
+    for picture in (ROOT / "figures").glob("*/*.png"):
+        record = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
+        for suffix, digest in record["sha256"].items():
+            content = picture.with_suffix(f".{suffix}").read_bytes()
+            assert hashlib.sha256(content).hexdigest() == digest, picture
+        assert picture.with_suffix(".csv").stat().st_size <= 200_000
+        assert picture.parent.name in twins
+
+
+# ------------------------------------------------------------------ check
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A toy book of one notebook, published."""
+    root = tmp_path_factory.mktemp("book")
+    script = toy(root, "20_toy", "print('the answer is', 42)", "1 + 1")
+    (report,) = runner.run([script], publishing=True)
+    assert not report.error and report.changed and notebooks.check(script) == []
+    return root
+
+
+@pytest.fixture
+def pair(published, tmp_path):
+    """A copy of the published book, to spoil: its script and its twin."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    script = tmp_path / "notebooks" / "20_toy.py"
+    return script, script.with_suffix(".ipynb")
+
+
+def spoil(twin: Path, change) -> None:
+    notebook = nbformat.read(twin, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, twin)
+
+
+def unrun(notebook):
+    for cell in notebook.cells[1:]:
+        cell.execution_count, cell.outputs = None, []
+
+
+def reorder(notebook):
+    notebook.cells[2].execution_count = 7
+
+
+def warn(notebook):
+    notebook.cells[2].outputs[0].name = "stderr"
+
+
+def widget(notebook):
+    data = {"application/vnd.jupyter.widget-view+json": {}}
+    notebook.cells[2].outputs = [nbformat.v4.new_output("display_data", data)]
+
+
+def enlarge(notebook):
+    notebook.cells[2].outputs[0].text = "x" * 1_000_001
+
+
+def inject(notebook):
+    notebook.cells[2].metadata["tags"] = ["injected-parameters"]
+
+
+def fail(notebook):
+    notebook.cells[2].outputs = [
+        nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (unrun, "top to bottom"), (reorder, "top to bottom"), (warn, "stderr"), (widget, "widget"),
+        (enlarge, "bytes"), (inject, "traces"), (fail, "error"),
+    ],
+)  # fmt: skip
+def test_check_finds_what_is_wrong_with_a_twin(pair, change, complaint):
+    script, twin = pair
+    spoil(twin, change)
+    (problem,) = notebooks.check(script)
+    assert complaint in problem
+
+
+def test_check_finds_a_script_that_is_newer_than_its_twin(pair):
+    script, twin = pair
+    script.write_text(script.read_text() + "# a remark\n")
+    assert [p for p in notebooks.check(script) if "source_sha256" in p]
+    stale = nbformat.read(twin, as_version=4)
+    stale.metadata.urgates.source_sha256 = notebooks.source_sha256(script)
+    nbformat.write(stale, twin)
+    (problem,) = notebooks.check(script)
+    assert "other cells" in problem
+    twin.unlink()
+    assert "missing" in notebooks.check(script)[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "seed = 0",
+        "seed: int = 0.5",
+        "seed: int = 1 + x",
+        "seed: list = []",
+        "import os",
+        "seed: int",
+    ],
+)
+def test_parameters_must_be_plain(tmp_path, cell):
+    script = toy(tmp_path, "20_toy", parameters=f'# %% tags=["parameters"]\n{cell}\n')
+    with pytest.raises(ValueError, match="parameters must be lines NAME"):
+        notebooks.declared(notebooks.read(script))
+    with pytest.raises(ValueError, match="tag 'parameters', got 0"):
+        notebooks.declared(notebooks.read(toy(tmp_path, "21_toy", parameters="")))
+
+
+# ------------------------------------------------------------------ nbval guards
+
+
+def failures(folder: Path) -> list[str]:
+    """Names of the notebooks below a folder in which pytest --nbval finds something wrong."""
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-rA"]
+    command += ["-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert "PASSED" in done.stdout, "something must have been compared"
+    found = re.findall(r"^FAILED (\S+)::Cell", done.stdout, re.MULTILINE)
+    return sorted({Path(name).parts[0] for name in found})
+
+
+def test_nbval_sees_a_changed_number(pair):
+    _, twin = pair
+    changed = twin.with_name("21_changed.ipynb")
+    changed.write_text(twin.read_text().replace("the answer is 42", "the answer is 43"))
+    assert changed.read_text() != twin.read_text()
+    assert failures(twin.parent) == ["21_changed.ipynb"]
+
+
+def test_nbval_guards_the_committed_numbers_and_what_figures_are_drawn_from(tmp_path):
+    with_runs = {path.parents[1] for path in (ROOT / "figures").glob("*/runs/*.csv")}
+    if not with_runs:
+        pytest.skip("no committed notebook has stored runs")
+    figures = min(with_runs, key=lambda f: (ROOT / f"notebooks/{f.name}.ipynb").stat().st_size)
+    for copy in ("untouched", "number", "source"):
+        (tmp_path / copy / "urgates").mkdir(parents=True)
+        (tmp_path / copy / "notebooks").mkdir()
+        shutil.copy(ROOT / f"notebooks/{figures.name}.ipynb", tmp_path / copy / "notebooks")
+        shutil.copytree(figures, tmp_path / copy / "figures" / figures.name)
+    spoil(tmp_path / "number" / "notebooks" / f"{figures.name}.ipynb", change_a_number)
+    for log in (tmp_path / "source" / "figures").glob("*/runs/*.csv"):
+        log.write_text(re.sub(r"^(\d+),\d", r"\1,9", log.read_text(), flags=re.MULTILINE))
+    assert failures(tmp_path) == ["number", "source"]
+
+
+def change_a_number(notebook):
+    """Raise the first digit that the notebook prints and nbval compares."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                digit = re.search(r"\d", output.get("text", ""))
+                if digit:
+                    other = str((int(digit[0]) + 1) % 10)
+                    output.text = output.text[: digit.start()] + other + output.text[digit.end() :]
+                    return
+    raise AssertionError("no number is printed")
+
+
+# ------------------------------------------------------------------ the runner
+
+
+def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    toy(tmp_path, "20_good", "import os\nprint(os.getcwd(), os.environ['OMP_NUM_THREADS'])")
+    toy(tmp_path, "21_bad", "raise ArithmeticError('seven\\nlines')")
+    toy(tmp_path, "40_scoreboard", "print('last')")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert main(["run"]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"^FAILED +21_bad .*In \[2\]: ArithmeticError: seven$", said, re.MULTILINE)
+    assert "2 of 3 notebooks ran" in said and "failed: 21_bad" in said
+    assert said.index("40_scoreboard") > said.index("21_bad")
+    output = tmp_path / "runs" / "exact" / "notebooks" / "20_good.ipynb"
+    assert f"{tmp_path / 'notebooks'} 1" in output.read_text()
+    assert not list((tmp_path / "notebooks").glob("*.ipynb")), "run must not touch the book"
+
+
+def test_run_passes_what_is_declared_and_counts_verdicts(tmp_path, monkeypatch, capsys):
+    declared = (
+        '# %% tags=["parameters"]\npreset: str = "laptop"  # …\nrecompute: bool = False  # …\n'
+        "limit_minutes: float = 0.0  # …\n"
+    )
+    cell = (
+        "import json, pathlib\nprint(preset, recompute, limit_minutes)\n"
+        "made = pathlib.Path('../runs', preset, '31_toy')\n"
+        "made.mkdir(parents=True, exist_ok=True)\n"
+        "claim = {'G32': {'verdict': 'undecided'}}\n"
+        "_ = (made / 'claims.json').write_text(json.dumps(claim))"
+    )
+    toy(tmp_path, "31_toy", cell, parameters=declared)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "31", "--recompute", "-p", "limit_minutes=2"]) == 0
+    said = capsys.readouterr().out
+    assert "G32 undecided" in said and "claims: 1 undecided" in said
+    text = (tmp_path / "runs/smoke/notebooks/31_toy.ipynb").read_text()
+    assert "smoke True 2.0" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "99"], "notebook must be one of 20_toy, got '99'"),
+        (["run", "20", "-p", "seeds=3"], "must be one of seed, got 'seeds'"),
+        (["run", "20", "-p", "seed=x"], "seed must be of type int, got 'x'"),
+        (["run", "--preset", "huge"], "preset must be one of smoke, laptop, paper, got 'huge'"),
+        (["run", "--jobs", "0"], "jobs must be at least 1, got 0"),
+        (["data", "imagenet"], "imagenet"),
+    ],
+)
+def test_wrong_usage_names_the_choices(pair, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.chdir(pair[0].parent)
+    assert main(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_undeclared_parameters_are_refused(pair, tmp_path):
+    with pytest.raises(ValueError, match="must be among seed"):
+        runner.execute(pair[0], tmp_path / "out.ipynb", {"sede": 1})
+
+
+def test_a_users_kernelspec_does_not_shadow_this_interpreter(pair, tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"argv": ["false"], "display_name": "broken", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    script = toy(tmp_path, "22_where", "import sys\nprint(sys.executable)")
+    executed = runner.execute(script, tmp_path / "out.ipynb")
+    assert executed.cells[-1].outputs[0].text.strip() == sys.executable
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+def test_interrupting_ends_the_kernels(tmp_path):
+    pid = tmp_path / "pid"
+    wait = f"import os, pathlib, time\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
+    toy(tmp_path, "20_slow", wait + "\ntime.sleep(600)")
+    toy(tmp_path, "21_next", "1")
+    command = [sys.executable, "-m", "urgates", "run", "--jobs", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not (tmp_path / "runs/exact/notebooks/21_next.ipynb").exists()
+
+
+# ------------------------------------------------------------------ publishing
+
+
+def test_publishing_again_changes_no_byte(pair):
+    script, twin = pair
+    before = twin.read_bytes()
+    (report,) = runner.run([script], publishing=True)
+    assert not report.changed and twin.read_bytes() == before
+    (report,) = runner.run([toy(script.parents[1], "20_toy", "print(43)")], publishing=True)
+    assert report.changed and b"43" in twin.read_bytes()
+
+
+def test_a_blemished_notebook_is_not_published(tmp_path):
+    script = toy(tmp_path, "20_toy", "import sys\nprint('careful', file=sys.stderr)")
+    (report,) = runner.run([script], publishing=True)
+    assert "stderr" in report.error and not script.with_suffix(".ipynb").exists()
+
+
+def test_figures_follow_the_notebook(published, tmp_path):
+    script = published / "notebooks" / "20_toy.py"
+    notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    for place, name in ((made, "new.csv"), (kept, "old.csv"), (kept, "runs/r.csv")):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("1")
+    (made / "new.json").write_text('{"preset": "exact", "commit": "b"}')
+    (kept / "new.json").write_text('{"preset": "exact", "commit": "a"}')
+    assert runner.publish(notebook, script, made, kept)
+    files = sorted(str(p.relative_to(kept)) for p in kept.rglob("*.*"))
+    assert files == ["new.csv", "new.json", "runs/r.csv"]
+    assert '"a"' in (kept / "new.json").read_text(), "only the stamp differed"
+    assert not runner.publish(notebook, script, made, kept)
+
+
+def test_an_unfinished_run_does_not_replace_a_finished_one(tmp_path):
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    made.mkdir()
+
+    def leave(status):
+        (made / "copy.json").write_text(json.dumps({"status": status}))
+        (made / "copy.csv").write_text(f"step\n{status}\n")
+        runner.adopt_runs(made, kept)
+        return (kept / "copy.csv").read_text().split()[1]
+
+    took = [leave(status) for status in ("partial", "finished", "partial", "diverged")]
+    assert took == ["partial", "finished", "finished", "diverged"]
+
+
+# ------------------------------------------------------------------ the text
+
+
+def test_covers_lines_and_callouts_are_read(tmp_path):
+    script = toy(tmp_path, "20_toy")
+    text = (
+        "# %% [markdown]\n# Covers: Eqs. 9–11, 16; Prop. 1; Figs. 2a–d, 3 left; Table 4; Listings"
+        " 1 and 2\n#\n# **Deviation D2.** One\n# and two.\n#\n# **Deviation D10.** Ten.\n"
+        "#\n# **Open point O1.** Which?\n"
+    )
+    script.write_text(script.read_text() + text)
+    assert list(notebooks.coverage(tmp_path)) == [
+        "Eq. 9", "Eq. 10", "Eq. 11", "Eq. 16", "Prop. 1", "Fig. 2", "Fig. 3", "Table 4",
+        "Listing 1", "Listing 2",
+    ]  # fmt: skip
+    found = [(c.number, c.text, c.notebook) for c in notebooks.deviations(tmp_path)]
+    assert found == [("D2", "One and two.", "20_toy"), ("D10", "Ten.", "20_toy")]
+    assert [c.text for c in notebooks.callouts("Open point", tmp_path)] == ["Which?"]
+    assert "| [20_toy](20_toy.ipynb) | A toy | Does it run? |" in notebooks.contents(root=tmp_path)
+    script.write_text(script.read_text() + "\n# %% [markdown]\n# Covers: Equation 9\n")
+    with pytest.raises(ValueError, match="20_toy: cannot read 'Equation 9'"):
+        notebooks.coverage(tmp_path)
+
+
+def test_callout_numbers_are_used_once():
+    for kind in ("Deviation", "Open point", "Three sources"):
+        numbers = [callout.number for callout in notebooks.callouts(kind, ROOT)]
+        assert len(numbers) == len(set(numbers)), f"{kind}: {numbers}"

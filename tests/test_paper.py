@@ -1,0 +1,90 @@
+"""The book is complete: the paper's numbered items, its claims, and what README says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from urgates.lab import notebooks
+from urgates.lab.claims import CLAIMS, VERDICTS, scoreboard, stored
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ITEMS = [
+    *(f"Eq. {n}" for n in range(1, 38)),
+    *(f"Prop. {n}" for n in range(1, 5)),
+    *(f"Fig. {n}" for n in (1, 2, 3, 4, 9)),
+    *(f"Table {n}" for n in (1, 4)),
+    *(f"Listing {n}" for n in (1, 2)),
+]
+
+
+def between(mark: str) -> str:
+    """What README holds between two markers."""
+    return README.split(f"<!-- {mark} -->\n")[1].split(f"\n<!-- /{mark} -->")[0]
+
+
+def fenced(mark: str) -> str:
+    """The code block between two markers of README."""
+    return re.fullmatch(r"```\w+\n(.+)\n```", between(mark), re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module")
+def coverage():
+    return notebooks.coverage(ROOT)
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_every_numbered_item_has_its_place(item, coverage):
+    assert coverage.get(item), f"no notebook says that it covers {item}"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_is_decided_in_its_notebook(name):
+    claim, entry = CLAIMS[name], stored(ROOT / "figures").get(name)
+    assert notebooks.find([claim.notebook], ROOT)
+    assert entry, f"{claim.notebook} has not been published with a verdict on {name}"
+    assert entry["notebook"] == claim.notebook and entry["verdict"] in VERDICTS
+    assert claim.kind != "exact" or entry["verdict"] in ("holds", "fails")
+
+
+def test_no_verdict_is_about_an_unknown_claim():
+    for path in (ROOT / "figures").glob("*/claims.json"):
+        assert set(json.loads(path.read_text(encoding="utf-8"))) <= set(CLAIMS), path
+
+
+def test_readme_is_generated_from_the_present_state():
+    assert between("scoreboard") == scoreboard(ROOT / "figures"), "run `urgates claims`"
+    assert between("notebooks") == notebooks.contents("notebooks/", ROOT), "run `urgates claims`"
+
+
+def test_the_two_commands():
+    venv = "python3 -m venv .venv && .venv/bin/pip install -e"
+    assert fenced("run") == f"{venv} '.[lab]' && .venv/bin/urgates run"
+    assert fenced("tests") == f"{venv} '.[test]' && .venv/bin/pytest"
+    assert "<!-- tests -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_reuse_example_runs():
+    code = fenced("reuse")
+    assert len(code.split("\n")) <= 25
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "UR" in done.stdout
+
+
+def test_files_that_readme_names_exist():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    named = re.findall(r"(?:^|\s)((?:notebooks|figures|tests)/[\w./]+)", README, re.MULTILINE)
+    missing = [name for name in links + named if not (ROOT / name.rstrip("/.")).exists()]
+    assert links and not missing
+
+
+def test_conda_installs_what_pyproject_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    pins = ["python=3.11", "pip", {"pip": ["-e .[test]"]}]
+    assert environment["dependencies"] == pins, "pins of packages belong in pyproject.toml"
