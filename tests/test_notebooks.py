@@ -237,7 +237,9 @@ def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path / "notebooks")
     assert main(["run"]) == 1
     said = capsys.readouterr().out
-    assert re.search(r"^FAILED +21_bad .*In \[2\]: ArithmeticError: seven$", said, re.MULTILINE)
+    assert re.search(
+        r"^FAILED +21_bad .*In \[2\] of .*21_bad.ipynb: ArithmeticError: seven$", said, re.MULTILINE
+    )
     assert "2 of 3 notebooks ran" in said and "failed: 21_bad" in said
     assert said.index("40_scoreboard") > said.index("21_bad")
     output = tmp_path / "runs" / "exact" / "notebooks" / "20_good.ipynb"

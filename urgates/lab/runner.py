@@ -43,6 +43,7 @@ class Report:
     seconds: float = 0.0
     error: str = ""
     changed: bool = False
+    output: Path | None = None
     verdicts: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -91,11 +92,13 @@ def run(
             try:
                 _attend(
                     report, script, parameters or {}, publishing,
-                    env=env, kernels=kernels, on_cell=on_cell,
+                    env=env, kernels=kernels, on_cell=on_cell, printed=_LastLine(bar, script.stem),
                 )  # fmt: skip
             except papermill.PapermillExecutionError as error:
                 reason = error.evalue.strip().split("\n")[0]
-                report.error = f"In [{error.exec_count}]: {error.ename}: {reason}"
+                report.error = (
+                    f"In [{error.exec_count}] of {report.output}: {error.ename}: {reason}"
+                )
             except Exception as error:  # a dead kernel, a full disk: the summary says so
                 report.error = f"{type(error).__name__}: {error}"
             report.seconds = time.monotonic() - start
@@ -111,6 +114,20 @@ def run(
             for process in kernels:
                 _kill(process)
             raise
+
+
+class _LastLine:
+    """A stream that shows the last line a notebook printed behind the bar."""
+
+    def __init__(self, bar: tqdm, name: str):
+        self.bar, self.name = bar, name
+
+    def write(self, text: str) -> None:
+        for line in text.strip().splitlines()[-1:]:
+            self.bar.set_postfix_str(f"{self.name}: {line}")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def summary(reports: Sequence[Report], seconds: float) -> str:
@@ -136,8 +153,8 @@ def _attend(report: Report, script: Path, parameters: Mapping, publishing: bool,
         adopt_runs(made / "runs", kept / "runs")
     for file in _files(made):  # an earlier execution's would pass for this one's
         file.unlink()
-    output = root / "runs" / preset / "notebooks" / f"{script.stem}.ipynb"
-    executed = execute(script, output, given, **how)
+    report.output = root / "runs" / preset / "notebooks" / f"{script.stem}.ipynb"
+    executed = execute(script, report.output, given, **how)
     report.verdicts = verdicts(made)
     if publishing:
         device = device_name(choose_device(str(defaults.get("device", "cpu"))))
@@ -153,6 +170,7 @@ def execute(
     env: Mapping[str, str] | None = None,
     kernels: set[int] | None = None,
     on_cell: Callable[..., None] | None = None,
+    printed: object | None = None,
 ) -> NotebookNode:
     """Execute one notebook in its own folder, as `pytest --nbval` does.
 
@@ -162,6 +180,7 @@ def execute(
         env: environment variables for the kernel, beside the present ones.
         kernels: receives the kernel's process id.
         on_cell: called after each code cell.
+        printed: a stream that receives what the notebook prints.
     Raises:
         papermill.PapermillExecutionError: a cell failed; `output` shows where.
     """
@@ -179,16 +198,17 @@ def execute(
         resources={"metadata": {"path": str(script.parent)}},
         kernel_manager_class=_kernel(env or {}, set() if kernels is None else kernels),
         on_cell_complete=on_cell,
+        stdout_file=printed,
     )
 
 
 def _kernel(env: Mapping[str, str], kernels: set[int]) -> type[AsyncKernelManager]:
     """This very interpreter as the kernel, whatever kernels a user has installed elsewhere."""
     env = {**os.environ, "TQDM_DISABLE": "1", **env}  # a stored bar never compares equal
+    quiet = ["--log-level=50"]  # it warns of its loopback sockets and of being shut down
 
     class Kernel(AsyncKernelManager):
-        kernel_spec = KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
-        transport_encryption = "auto"  # without it every kernel prints a warning
+        kernel_spec = KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(quiet))
 
         async def start_kernel(self, **options) -> None:
             await super().start_kernel(**options, env=env)
