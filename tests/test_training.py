@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -234,36 +233,39 @@ def test_bad_cell_and_device_are_named():
 # ------------------------------------------------------------------ interruption
 
 RUN = """
-import sys
+import os, signal, sys
 from dataclasses import replace
 from urgates.lab.protocols import protocol
-from urgates.lab.training import train
-tiny = dict(task_options={{"length": 3}}, hidden=16, batch=4, steps={steps}, log_every=5)
+from urgates.lab.training import Stack, train
+
+advance = Stack.advance
+
+def killed(stack):
+    if stack.step == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return advance(stack)
+
+Stack.advance = killed
+tiny = dict(task_options={"length": 3}, hidden=16, batch=4, steps=200, log_every=5)
 p = replace(protocol("copy", "smoke"), **tiny)
-train(p, "lstm", "UR", (1, 2), sys.argv[1], "cpu", checkpoint_seconds=0.2)
+train(p, "lstm", "UR", (1, 2), sys.argv[1], "cpu", checkpoint_seconds=0.05, progress=False)
 """
 
 
 def test_killed_and_started_again_ends_with_the_same_bytes(tmp_path):
-    steps = 300
-    command = [sys.executable, "-c", RUN.format(steps=steps)]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen([*command, killed], stdout=subprocess.DEVNULL)
+    def run(folder, kill_at):
+        command = [sys.executable, "-c", RUN, tmp_path / folder, str(kill_at)]
+        return subprocess.run(command).returncode
+
+    killed = tmp_path / "killed"
+    assert run("killed", 123) == -signal.SIGKILL
     csv = killed / "copy_lstm_UR_smoke_s1.csv"
-    checkpoint = killed / "copy_lstm_UR_smoke_s1+2.safetensors"
-    deadline = time.monotonic() + 25
-    while not (checkpoint.exists() and csv.read_bytes().count(b"\n") > 15):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    rows = csv.read_bytes().count(b"\n")
-    assert 15 < rows < steps // 5
+    assert csv.read_bytes().count(b"\n") == 1 + 123 // 5
+    assert (killed / "copy_lstm_UR_smoke_s1+2.safetensors").exists()
     with csv.open("ab") as file:
-        file.write(b"9999,0.1")  # a half-written line, as a kill may leave it
-    subprocess.run([*command, killed], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*command, whole], check=True, stdout=subprocess.DEVNULL)
-    assert files(killed) == files(whole)
+        file.write(b"125,0.1")  # a half-written line, as a kill may leave it
+    assert run("killed", 999) == 0 and run("whole", 999) == 0
+    assert files(killed) == files(tmp_path / "whole")
     assert json.loads((killed / "copy_lstm_UR_smoke_s1.json").read_text())["status"] == "finished"
 
 

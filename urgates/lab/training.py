@@ -114,10 +114,10 @@ class Stack:
         out = torch.zeros(*target.shape, self.task.output_size)
         return ("loss", *self.task.metrics(out, target))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs [M, B, …] of every model on its own inputs x [M, B, T, I]."""
+    def forward(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+        """Outputs [M, B, …] of every model on its own x [M, B, T, I]; weights: the current ones."""
         return vmap(lambda p, inputs: functional_call(self.network, p, (inputs,)))(
-            self.parameters, x
+            parameters or self.parameters, x
         )
 
     def advance(self) -> dict[str, Tensor]:
@@ -160,30 +160,31 @@ class Stack:
 
     def accuracy(self, split: str, parameters: dict[str, Tensor] | None = None) -> Tensor:
         """Share of right answers [M] on "valid" or "test", of these parameters or the current."""
-        own, self.parameters = self.parameters, parameters or self.parameters
         right, count = 0, 0
         with torch.no_grad():
             for x, target in self.task.evaluate_batches(split, _EVAL_BATCH):
                 x, target = x.to(self.device), target.to(self.device)
-                out = self.forward(x.expand(len(self.seeds), *x.shape))
+                out = self.forward(x.expand(len(self.seeds), *x.shape), parameters)
                 right = right + (out.argmax(-1) == target).sum(1)
                 count += len(target)
-        self.parameters = own
         return right / count
 
     def unit_gates(self) -> list[dict[str, list[float]]]:
         """Per model, each unit's mean over a fresh batch and time of every gate (Fig. 4, 9).
 
-        "f" is the main gate and "g" the effective forget gate; lists of H floats, six digits.
+        "f" is the main gate and "g" the effective forget gate; lists of H floats, six digits
+        (None where a diverged model's gate is not a number).
         """
+
+        def plain(gate: Tensor) -> list[float | None]:
+            return [round(v, 6) if v == v else None for v in gate.mean((0, 1)).tolist()]
+
         means = []
         for m, seed in enumerate(self.seeds):
             self.network.load_state_dict({k: p[m] for k, p in self.parameters.items()})
             x, _ = self.task.batch(seed, self.protocol.steps, self.protocol.batch)
             gates = self.network.rnn.gates(x.to(self.device))
-            means.append(
-                {k: [round(v, 6) for v in gates[k].mean((0, 1)).tolist()] for k in ("f", "g")}
-            )
+            means.append({name: plain(gates[name]) for name in ("f", "g")})
         return means
 
     def tensors(self) -> dict[str, Tensor]:
