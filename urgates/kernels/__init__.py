@@ -7,32 +7,61 @@ sweep of stacked models arrives at a kernel as one call.  Double backward takes 
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+
 import torch
 from torch import Tensor
 
-from urgates.kernels import cpu, reference
+from urgates.kernels import cpu, native, reference
 from urgates.kernels.reference import Recurrence, by_key
 
 __all__ = ["Recurrence", "available", "choose", "scan"]
 
-BACKENDS = {"cpu": cpu}
+BACKENDS = {"native": native, "cpu": cpu}
 
 
 def available() -> dict[str, str]:
     """The back ends that run here; the value says what each is."""
-    return {
+    backends = {
         "reference": "plain torch with an autograd graph per step: the truth, and slow",
         "cpu": "torch ops without a graph per step, on any device",
     }
+    if native.compiler():
+        backends["native"] = "a compiled loop, float32 on the CPU; compiles at its first use"
+    return backends
 
 
-def choose(kernel: str) -> str:
-    """The back end that `kernel` ("auto" or a name) stands for; ValueError if there is none."""
-    if kernel == "auto":
-        return "cpu"
-    if kernel not in available():
-        raise ValueError(f"kernel must be one of {['auto', *available()]}, got {kernel!r}")
-    return kernel
+def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) -> str:
+    """The back end that `kernel` ("auto" or a name) stands for.
+
+    Args:
+        r, x: what is to run, and one of its tensors; without them "auto" stays "auto".
+    Raises:
+        ValueError: for an unknown name, and for a back end that cannot run `r` on `x`.
+    """
+    names = ["auto", "reference", *BACKENDS]
+    if kernel not in names:
+        raise ValueError(f"kernel must be one of {names}, got {kernel!r}")
+    if r is None or kernel not in ("auto", "native"):
+        return kernel
+    reason = native.unfit(x)
+    if reason is None:
+        try:
+            native.library(r)
+            return "native"
+        except native.BuildError as e:
+            reason = str(e)
+            if kernel == "auto":
+                _say_once(reason)
+    if kernel == "native":
+        raise ValueError(f"kernel 'native' cannot run: {reason}")
+    return "cpu"
+
+
+@cache
+def _say_once(reason: str) -> None:
+    warnings.warn(f"the slower kernel 'cpu' runs: {reason}", stacklevel=2)
 
 
 def scan(
@@ -64,12 +93,11 @@ def scan(
         tensors = [None if x is None else x.unsqueeze(0) for x in tensors]
     models = tensors[0].shape[0]
     tensors = [None if x is None else x.expand(models, *x.shape[1:]) for x in tensors]
-    backend = choose(kernel)
-    if backend == "reference":
+    if choose(kernel) == "reference":
         hs, cs = reference.scan(r, *tensors)
         c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else tensors[4]
     else:
-        hs, c_last, _ = _Scan.apply(r.key, backend, *tensors)
+        hs, c_last, _ = _Scan.apply(r.key, kernel, *tensors)
     return (hs[0], c_last[0]) if gx.dim() == 3 else (hs, c_last)
 
 
@@ -79,7 +107,7 @@ def scan(
 @torch.library.custom_op("urgates::scan", mutates_args=())
 def _scan(
     key: str,
-    backend: str,
+    kernel: str,
     gx: Tensor,
     w_h: Tensor,
     b_u: Tensor | None,
@@ -89,13 +117,14 @@ def _scan(
     keep_c: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r = by_key(key)
-    hs, cs = BACKENDS[backend].forward(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
+    backend = BACKENDS[choose(kernel, r, gx)]  # here, where tensors are real
+    hs, cs = backend.forward(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
     c_last = cs[:, -1] if cs.numel() else c0
     return hs, c_last.clone(), cs
 
 
 @_scan.register_fake
-def _(key, backend, gx, w_h, b_u, h0, c0, keep_h, keep_c):
+def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c):
     shape = (*gx.shape[:3], w_h.shape[-1])
     lstm = by_key(key).cell == "lstm"
     return (
@@ -108,7 +137,7 @@ def _(key, backend, gx, w_h, b_u, h0, c0, keep_h, keep_c):
 @torch.library.custom_op("urgates::scan_backward", mutates_args=())
 def _scan_backward(
     key: str,
-    backend: str,
+    kernel: str,
     gx: Tensor,
     w_h: Tensor,
     b_u: Tensor | None,
@@ -121,14 +150,15 @@ def _scan_backward(
     dhs: Tensor,
     dc_last: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    gradients = BACKENDS[backend].backward(
-        by_key(key), gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last
+    r = by_key(key)
+    gradients = BACKENDS[choose(kernel, r, gx)].backward(
+        r, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last
     )
     return tuple(g.clone() if g is dc_last else g for g in gradients)  # ops may not alias inputs
 
 
 @_scan_backward.register_fake
-def _(key, backend, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last):
+def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last):
     d_b = gx.new_empty(gx.shape[0], 0) if b_u is None else torch.empty_like(b_u)
     return (*(torch.empty_like(x) for x in (gx, w_h)), d_b, torch.empty_like(h0), dc_last.clone())
 
@@ -136,7 +166,7 @@ def _(key, backend, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last):
 # ------------------------------------------------------------------ autograd and the model axis
 
 
-def _stack(function, info, in_dims, key: str, backend: str, *tensors):
+def _stack(function, info, in_dims, key: str, kernel: str, *tensors):
     """The vmap rule of both functions: the mapped axis joins the leading model axis."""
     n = info.batch_size
 
@@ -146,18 +176,18 @@ def _stack(function, info, in_dims, key: str, backend: str, *tensors):
         x = x.unsqueeze(0).expand(n, *x.shape) if dim is None else x.movedim(dim, 0)
         return x.flatten(0, 1)
 
-    out = function.apply(key, backend, *map(join, tensors, in_dims[2:]))
+    out = function.apply(key, kernel, *map(join, tensors, in_dims[2:]))
     return tuple(x.unflatten(0, (n, x.shape[0] // n)) for x in out)
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(key, backend, *tensors):
-        return torch.ops.urgates.scan(key, backend, *tensors)
+    def forward(key, kernel, *tensors):
+        return torch.ops.urgates.scan(key, kernel, *tensors)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.key, ctx.backend, *tensors = inputs
+        ctx.key, ctx.kernel, *tensors = inputs
         hs, _, cs = output
         ctx.save_for_backward(*tensors, hs, cs)
         ctx.mark_non_differentiable(cs)
@@ -168,7 +198,7 @@ class _Scan(torch.autograd.Function):
         # torch.compile cannot trace a Function inside a Function's backward: there, no second order
         run = torch.ops.urgates.scan_backward
         run = run if torch.compiler.is_compiling() else _ScanBackward.apply
-        d_gx, d_w, d_b, d_h, d_c = run(ctx.key, ctx.backend, *ctx.saved_tensors, dhs, dc_last)
+        d_gx, d_w, d_b, d_h, d_c = run(ctx.key, ctx.kernel, *ctx.saved_tensors, dhs, dc_last)
         return None, None, d_gx, d_w, None if b_u is None else d_b, d_h, d_c, None, None
 
     @staticmethod
@@ -178,8 +208,8 @@ class _Scan(torch.autograd.Function):
 
 class _ScanBackward(torch.autograd.Function):
     @staticmethod
-    def forward(key, backend, *tensors):
-        return torch.ops.urgates.scan_backward(key, backend, *tensors)
+    def forward(key, kernel, *tensors):
+        return torch.ops.urgates.scan_backward(key, kernel, *tensors)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -150,12 +150,13 @@ class Record:
 
 def provenance(stack) -> dict:
     """What a number depends on besides its seed: protocol, code, device, versions, threads."""
+    rnn = stack.network.rnn
     return {
         "protocol": stack.protocol.numbers,
         "digest": stack.protocol.digest,
         "stack": list(stack.seeds),
         "device": device_name(stack.device),
-        "kernel": kernels.choose(stack.network.rnn.kernel),
+        "kernel": kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0),
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "torch": torch.__version__,

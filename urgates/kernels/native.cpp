@@ -1,0 +1,495 @@
+// The gated recurrence as one compiled loop over time; native.py splices one gate into this file.
+//
+// Units lie in the lanes of a vector.  A step of some batch rows is one GEMM against packed weights
+// (tiles of ROWS x VECTORS registers), then everything pointwise while the row is in the cache.
+// Batch rows never wait for each other, so threads share nothing and results do not depend on them.
+// A `head` is a row block of the weights.  Ordered (cumax) and master heads need the whole row and
+// go through `Row`'s buffers; all others are activated where they are used.  Backward knows the
+// states only and repeats the step's GEMM.  Last lanes are padding: they hold zeros or junk that
+// is never stored.  Finite-math flags are not used: NaN must stay NaN.
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+/*@defines*/
+
+namespace {
+
+typedef int64_t N;
+
+#if defined(__AVX512F__)
+constexpr int W = 16, VECTORS = 4;  // 24 of 32 registers are accumulators
+#elif defined(__AVX__)
+constexpr int W = 8, VECTORS = 2;
+#else
+constexpr int W = 4, VECTORS = 2;
+#endif
+constexpr int ROWS = 6;
+
+typedef float V __attribute__((vector_size(4 * W)));
+typedef int32_t VI __attribute__((vector_size(4 * W)));
+typedef float VU __attribute__((vector_size(4 * W), aligned(4), may_alias));
+
+// ------------------------------------------------------------------ W floats and their functions
+
+struct T {
+  V v;
+  T() : v{} {}
+  T(V x) : v(x) {}
+  T(float x) : v(V{} + x) {}
+};
+inline T operator+(T a, T b) { return a.v + b.v; }
+inline T operator-(T a, T b) { return a.v - b.v; }
+inline T operator*(T a, T b) { return a.v * b.v; }
+inline T operator/(T a, T b) { return a.v / b.v; }
+inline T operator-(T a) { return -a.v; }
+inline T least(T a, T b) { return b.v < a.v ? b.v : a.v; }  // a NaN in `a` stays
+inline T greatest(T a, T b) { return b.v > a.v ? b.v : a.v; }
+
+inline T load(const float* p, N n) {
+  if (n >= W) return V(*(const VU*)p);
+  T x;
+  std::memcpy(&x, p, sizeof(float) * n);
+  return x;
+}
+
+inline void store(float* p, T x, N n) {
+  if (n >= W) *(VU*)p = x.v;
+  else std::memcpy(p, &x, sizeof(float) * n);
+}
+
+template <int S, int... I>  // lanes move up by S (down if negative), others come from `fill`
+inline T shift(T x, T fill, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(x.v, fill.v, (I >= S && I - S < W ? I - S : W)...);
+#else
+  return __builtin_shuffle(x.v, fill.v, VI{(I >= S && I - S < W ? I - S : W)...});
+#endif
+}
+template <int S>
+inline T shift(T x, T fill = 0.f) {
+  return shift<S>(x, fill, std::make_integer_sequence<int, W>());
+}
+
+template <int SIGN, class Op>  // running sum (or other op) over the lanes, from below or above (-1)
+inline T running(Op op, T x, T fill = 0.f) {
+  x = op(x, shift<SIGN>(x, fill));
+  x = op(x, shift<2 * SIGN>(x, fill));
+  if constexpr (W > 4) x = op(x, shift<4 * SIGN>(x, fill));
+  if constexpr (W > 8) x = op(x, shift<8 * SIGN>(x, fill));
+  return x;
+}
+
+struct Exponential {
+  T scale, rest;  // e^x = scale + scale * rest, relative error about 1e-7
+};
+inline Exponential exponential(T x) {
+  x = least(greatest(x, -87.f), 88.f);
+  const T magic = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in low bits
+  const T t = x * 1.44269504f + magic, n = t - magic;
+  const T r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  T p = 1 / 5040.f;
+  p = p * r + 1 / 720.f;
+  p = p * r + 1 / 120.f;
+  p = p * r + 1 / 24.f;
+  p = p * r + 1 / 6.f;
+  p = p * r + 0.5f;
+  return {V(((VI)t.v + 127) << 23), p * r * r + r};
+}
+inline T exp(T x) {
+  const Exponential e = exponential(x);
+  return e.scale + e.scale * e.rest;
+}
+inline T tanh(T x) {  // through e^2x - 1: exact near 0
+  const Exponential e = exponential(least(greatest(2 * x, -20.f), 20.f));
+  const T y = (e.scale - 1) + e.scale * e.rest;
+  return y / (y + 2);
+}
+struct Pair {
+  T value, complement;
+};
+inline Pair sigmoid(T x) {
+  const T e = exp(-x), value = 1 / (1 + e);
+  return {value, e * value};
+}
+
+// ------------------------------------------------------------------ GEMM: out = a @ packed
+
+inline N parts(N total, N limit) { return (total + limit - 1) / limit; }
+inline N share(N total, N limit, N i) { return total * i / parts(total, limit); }
+inline N padded(N n) { return parts(n, W) * W; }
+
+template <int R, int C>
+void tile(const float* a, N lda, const T* b, N K, T* out, N ldo, bool add) {
+  V sum[R][C] = {};
+  for (N k = 0; k < K; ++k) {
+    V x[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) x[c] = b[k * C + c].v;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) sum[r][c] += a[r * lda + k] * x[c];
+  }
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) out[r * ldo + c] = add ? out[r * ldo + c].v + sum[r][c] : sum[r][c];
+}
+
+typedef void (*Tile)(const float*, N, const T*, N, T*, N, bool);
+template <int... I>
+const Tile* tiles(std::integer_sequence<int, I...>) {
+  static const Tile table[] = {tile<I / VECTORS + 1, I % VECTORS + 1>...};
+  return table;
+}
+
+// a [rows, K] with row stride lda, packed [K, vectors * W], out [rows, vectors]
+void gemm(const float* a, N lda, const T* packed, N K, N vectors, N rows, T* out, bool add) {
+  const Tile* table = tiles(std::make_integer_sequence<int, ROWS * VECTORS>());
+  for (N i = 0; i < parts(vectors, VECTORS); ++i) {
+    const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
+    for (N j = 0; j < parts(rows, ROWS); ++j) {
+      const N r = share(rows, ROWS, j), nr = share(rows, ROWS, j + 1) - r;
+      table[(nr - 1) * VECTORS + nv - 1](a + r * lda, lda, packed + v * K, K, out + r * vectors + v,
+                                         vectors, add);
+    }
+  }
+}
+
+template <class At>  // at(k, column) of a matrix [K, vectors * W] into the order `gemm` reads
+void pack(At at, N K, N vectors, T* out) {
+  float* p = (float*)out;
+  for (N i = 0; i < parts(vectors, VECTORS); ++i)
+    for (N k = 0; k < K; ++k)
+      for (N c = share(vectors, VECTORS, i) * W; c < share(vectors, VECTORS, i + 1) * W; ++c)
+        *p++ = at(k, c);
+}
+
+// ------------------------------------------------------------------ what Python hands over
+
+struct View {  // strides of model, time, batch (or weight row) and unit; 0 where broadcast
+  const float* p;
+  N m, t, b, h;
+  const float* row(N model, N time, N batch) const { return p + model * m + time * t + batch * b; }
+  T at(N model, N time, N batch, N j, N n) const {
+    return h ? load(row(model, time, batch) + j, n) : T(*row(model, time, batch));
+  }
+};
+
+struct Args {
+  N models, time, batch, hidden, downsize, threads;
+  View gx, w, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
+  float *hs, *cs, *d_gx, *d_rh, *dh0, *dc0;  // [M, T, B, H or G], or [M, B, H] at t = 0
+};
+
+struct Shape {
+  N H, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
+  explicit Shape(const Args& a) : H(a.hidden) {
+    for (int i = 0; i < HEADS; ++i) {
+      width[i] = KIND[i] & MASTER ? H / a.downsize : H;
+      row[i] = G, vector[i] = vectors;
+      G += width[i], vectors += parts(width[i], W);
+    }
+  }
+  std::vector<N> columns() const {  // the weight row behind each column of the GEMM, -1 in padding
+    std::vector<N> rows(vectors * W, -1);
+    for (int i = 0; i < HEADS; ++i)
+      for (N k = 0; k < width[i]; ++k) rows[vector[i] * W + k] = row[i] + k;
+    return rows;
+  }
+};
+
+// ------------------------------------------------------------------ one row of one step
+
+constexpr bool whole_row(int head) { return KIND[head] & (ORDERED | MASTER); }
+constexpr auto add = [](T a, T b) { return a + b; };
+
+struct Row {
+  enum Slot { SOFTMAX, VALUE, COMPLEMENT, VALUES, COMPLEMENTS, GRADIENT, SLOTS };
+  const Shape& s;
+  N C, size;                // C neurons share a unit of a master head
+  std::vector<T> buffer;    // for heads that need the whole row
+  const float* x = nullptr; // the step's gx
+  const T* z = nullptr;     // the step's GEMM
+  float* dx = nullptr;      // where gradients of the pre-activations go
+
+  Row(const Shape& shape, N downsize)
+      : s(shape), C(downsize), size(parts(shape.H, W)), buffer(size * SLOTS * HEADS) {}
+
+  float* slot(int head, int i) { return (float*)(buffer.data() + (SLOTS * head + i) * size); }
+  T gx(int head, N j) const { return load(x + s.row[head] + j, s.width[head] - j); }
+  T rh(int head, N j) const { return z[s.vector[head] + j / W]; }
+  T pre(int head, N j) const { return gx(head, j) + rh(head, j); }
+
+  template <int head>
+  Pair gate(N j) {
+    if constexpr (whole_row(head))
+      return {load(slot(head, C > 1 ? VALUES : VALUE) + j, W),
+              load(slot(head, C > 1 ? COMPLEMENTS : COMPLEMENT) + j, W)};
+    else return sigmoid(pre(head, j));
+  }
+
+  template <int head>  // d is the gradient of the activation
+  void put(N j, T d, T value, T complement) {
+    if constexpr (whole_row(head)) store(slot(head, GRADIENT) + j, d, W);
+    else store(dx + s.row[head] + j, d * value * complement, s.H - j);
+  }
+
+  void begin() {
+    for (int i = 0; i < HEADS; ++i)
+      if (whole_row(i)) activate(i);
+  }
+  void end() {
+    for (int i = 0; i < HEADS; ++i)
+      if (whole_row(i)) backward(i);
+  }
+  void activate(int head);
+  void cumax(int head, float* below, float* above);
+  void backward(int head);
+};
+
+void Row::activate(int head) {
+  float *value = slot(head, VALUE), *complement = slot(head, COMPLEMENT);
+  const N n = s.width[head];
+  if (!(KIND[head] & ORDERED))
+    for (N j = 0; j < n; j += W) {
+      const Pair g = sigmoid(pre(head, j));
+      store(value + j, g.value, W), store(complement + j, g.complement, W);
+    }
+  else if (KIND[head] & FALLING) cumax(head, complement, value);
+  else cumax(head, value, complement);
+  if (C == 1) return;
+  float *values = slot(head, VALUES), *complements = slot(head, COMPLEMENTS);
+  for (N k = 0; k < n; ++k)
+    for (N i = k * C; i < (k + 1) * C; ++i) values[i] = value[k], complements[i] = complement[k];
+}
+
+void Row::cumax(int head, float* below, float* above) {
+  const N n = s.width[head];
+  float* p = slot(head, SOFTMAX);
+  constexpr float LOWEST = -std::numeric_limits<float>::infinity();
+  T top = LOWEST;
+  for (N j = 0; j < n; j += W) {
+    T z = pre(head, j);
+    for (N l = n - j; l < W; ++l) z.v[l] = LOWEST;
+    store(p + j, z, W);
+    top = greatest(top, z);
+  }
+  top = running<1>(greatest, top, LOWEST).v[W - 1];
+  float sum = 0, rest = 0;
+  for (N j = 0; j < n; j += W) {
+    store(p + j, exp(load(p + j, W) - top), W);
+    const T e = load(p + j, n - j), up = running<1>(add, e) + sum;
+    store(below + j, up, W);
+    sum = up.v[W - 1];
+  }
+  const T scale = T(1.f) / sum;
+  for (N j = (parts(n, W) - 1) * W; j >= 0; j -= W) {
+    const T e = load(p + j, n - j), down = running<-1>(add, e) + rest;
+    store(above + j, least(shift<-1>(down, rest) * scale, 1.f), W);
+    store(below + j, least(load(below + j, W) * scale, 1.f), W);
+    store(p + j, e * scale, W);
+    rest = down.v[0];
+  }
+}
+
+void Row::backward(int head) {
+  const N n = s.width[head];
+  float *d = slot(head, GRADIENT), *out = dx + s.row[head];
+  if (C > 1)
+    for (N k = 0; k < n; ++k) {
+      float sum = 0;
+      for (N i = k * C; i < (k + 1) * C; ++i) sum += d[i];
+      d[k] = sum;  // k <= i: what is still to be read stays
+    }
+  if (!(KIND[head] & ORDERED)) {
+    const float *value = slot(head, VALUE), *complement = slot(head, COMPLEMENT);
+    for (N j = 0; j < n; j += W)
+      store(out + j, load(d + j, W) * load(value + j, W) * load(complement + j, W), n - j);
+    return;
+  }
+  const float* p = slot(head, SOFTMAX);  // d softmax = p (q - sum p q), q = sum of d from above
+  const T sign = KIND[head] & FALLING ? -1.f : 1.f;
+  float rest = 0;
+  T mean = 0.f;
+  for (N j = (parts(n, W) - 1) * W; j >= 0; j -= W) {
+    const T q = running<-1>(add, sign * load(d + j, n - j)) + rest;
+    store(d + j, q, W);
+    mean = mean + q * load(p + j, W);
+    rest = q.v[0];
+  }
+  mean = running<1>(add, mean).v[W - 1];
+  for (N j = 0; j < n; j += W)
+    store(out + j, load(p + j, W) * (load(d + j, W) - mean), n - j);
+}
+
+// ------------------------------------------------------------------ the loops over time
+
+void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
+  std::vector<T> z(rows * s.vectors);
+  Row row(s, a.downsize);
+  for (N t = 0; t < a.time; ++t) {
+    const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
+    const float* h0 = t ? a.hs + here - step : a.h0.row(m, 0, first);
+    const N ldh = t ? s.H : a.h0.b;
+    gemm(h0, ldh, w, s.H, s.vectors, rows, z.data(), false);
+    for (N b = first; b < first + rows; ++b) {
+      const N at = here + (b - first) * s.H;
+      const float* h_row = h0 + (b - first) * ldh;
+      row.x = a.gx.row(m, t, b), row.z = z.data() + (b - first) * s.vectors;
+      row.begin();
+      for (N j = 0; j < s.H; j += W) {
+        const N n = s.H - j;
+        const T old_h = load(h_row + j, n);
+        /*@gate*/
+#if LSTM
+        const float* c_row = t ? a.cs + at - step : a.c0.row(m, 0, b);
+        const T old_c = load(c_row + j, n);
+        const T u = tanh(row.pre(u_, j)), o = sigmoid(row.pre(o_, j)).value;
+        T c = forget * old_c + input * u, h = o * tanh(c);
+        if (a.keep_c.p) {
+          const T keep = a.keep_c.at(m, t, b, j, n);
+          c = keep * old_c + (1 - keep) * c;
+        }
+        store(a.cs + at + j, c, n);
+#else
+        T v = row.rh(u_, j);
+        if (a.b_u.p) v = v + a.b_u.at(m, 0, 0, j, n);
+#if RESET
+        v = v * sigmoid(row.pre(reset_, j)).value;
+#endif
+        T h = forget * old_h + input * tanh(row.gx(u_, j) + v);
+#endif
+        if (a.keep_h.p) {
+          const T keep = a.keep_h.at(m, t, b, j, n);
+          h = keep * old_h + (1 - keep) * h;
+        }
+        store(a.hs + at + j, h, n);
+      }
+    }
+  }
+}
+
+void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_back) {
+  const N vectors = parts(s.H, W);
+  std::vector<T> z(rows * s.vectors), dh(rows * vectors), dc(rows * vectors), d_v(vectors);
+  Row row(s, a.downsize);
+  for (N b = 0; LSTM && b < rows; ++b)
+    for (N j = 0; j < s.H; j += W)
+      dc[b * vectors + j / W] = a.dc_last.at(m, 0, first + b, j, s.H - j);
+  for (N t = a.time - 1; t >= 0; --t) {
+    const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
+    const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
+    const N ldh = t ? s.H : a.h0.b;
+    gemm(h0, ldh, w, s.H, s.vectors, rows, z.data(), false);
+    for (N b = first; b < first + rows; ++b) {
+      const N at = here + b - first;
+      row.x = a.gx.row(m, t, b), row.z = z.data() + (b - first) * s.vectors;
+      row.dx = a.d_gx + at * s.G;
+      row.begin();
+      for (N j = 0; j < s.H; j += W) {
+        const N n = s.H - j;
+        T& dh_j = dh[(b - first) * vectors + j / W];
+        T d = a.dhs.at(m, t, b, j, n) + dh_j, held = 0.f;
+        if (a.keep_h.p) {
+          const T keep = a.keep_h.at(m, t, b, j, n);
+          held = keep * d, d = (1 - keep) * d;
+        }
+        /*@gate*/
+#if LSTM
+        const float* c_row = t ? a.cs + at * s.H - step : a.c0.row(m, 0, b);
+        const T state = load(c_row + j, n), u = tanh(row.pre(u_, j));
+        const T tanh_c = tanh(forget * state + input * u);
+        const Pair o = sigmoid(row.pre(o_, j));
+        T &dc_j = dc[(b - first) * vectors + j / W], held_c = 0.f;
+        T carrier = dc_j;
+        if (a.keep_c.p) {
+          const T keep = a.keep_c.at(m, t, b, j, n);
+          held_c = keep * carrier, carrier = (1 - keep) * carrier;
+        }
+        carrier = carrier + d * o.value * (1 - tanh_c * tanh_c);
+        row.put<o_>(j, d * tanh_c, o.value, o.complement);
+        dc_j = carrier * forget + held_c;
+        dh_j = held;
+        const T du = carrier * input * (1 - u * u);
+#else
+        const float* h_row = h0 + (b - first) * ldh;
+        const T state = load(h_row + j, n), carrier = d;
+        T v = row.rh(u_, j);
+        if (a.b_u.p) v = v + a.b_u.at(m, 0, 0, j, n);
+#if RESET
+        const Pair reset = sigmoid(row.pre(reset_, j));
+        const T u = tanh(row.gx(u_, j) + v * reset.value), du = carrier * input * (1 - u * u);
+        row.put<reset_>(j, du * v, reset.value, reset.complement);
+        d_v[j / W] = du * reset.value;
+#else
+        const T u = tanh(row.gx(u_, j) + v), du = carrier * input * (1 - u * u);
+#endif
+        dh_j = carrier * forget + held;
+#endif
+        store(row.dx + s.row[u_] + j, du, n);
+        /*@put*/
+      }
+      row.end();
+#if RESET  // the hidden state saw u's gradient behind the reset gate
+      std::memcpy(a.d_rh + at * s.G, row.dx, sizeof(float) * s.G);
+      std::memcpy(a.d_rh + at * s.G + s.row[u_], d_v.data(), sizeof(float) * s.H);
+#endif
+    }
+    gemm(a.d_rh + here * s.G, s.G, w_back, s.G, vectors, rows, dh.data(), true);
+  }
+  for (N b = 0; b < rows; ++b)
+    for (N j = 0; j < s.H; j += W) {
+      const N at = (m * a.batch + first + b) * s.H + j;
+      store(a.dh0 + at, dh[b * vectors + j / W], s.H - j);
+      if (LSTM) store(a.dc0 + at, dc[b * vectors + j / W], s.H - j);
+    }
+}
+
+// ------------------------------------------------------------------ threads
+
+template <class Work>
+void parallel(N items, N threads, Work work) {
+  std::atomic<N> next{0};
+  auto loop = [&] {
+    for (N i; (i = next++) < items;) work(i);
+  };
+  std::vector<std::thread> pool;
+  try {
+    while ((N)pool.size() < (threads < items ? threads : items) - 1) pool.emplace_back(loop);
+  } catch (const std::system_error&) {  // no more threads to be had: those there do the work
+  }
+  loop();
+  for (auto& thread : pool) thread.join();
+}
+
+void run(const Args& a, bool back) {
+  const Shape s(a);
+  const N vectors = parts(s.H, W), size = s.vectors * s.H, size_back = back ? vectors * s.G : 0;
+  std::vector<T> w(a.models * size), w_back(a.models * size_back);
+  const std::vector<N> rows = s.columns();
+  parallel(a.models, a.threads, [&](N m) {
+    const View& v = a.w;
+    pack([&](N k, N c) { return rows[c] < 0 ? 0.f : v.row(m, 0, rows[c])[k]; }, s.H, s.vectors,
+         w.data() + m * size);
+    auto at = [&](N k, N c) { return c < s.H ? v.row(m, 0, k)[c] : 0.f; };
+    if (back) pack(at, s.G, vectors, w_back.data() + m * size_back);
+  });
+  N cuts = a.models >= 4 * a.threads ? 1 : a.threads;  // of each model's batch
+  if (cuts > a.batch) cuts = a.batch;
+  parallel(a.models * cuts, a.threads, [&](N i) {
+    const N m = i / cuts, first = i % cuts * a.batch / cuts;
+    const N count = (i % cuts + 1) * a.batch / cuts - first;
+    if (back) backward(a, s, m, first, count, w.data() + m * size, w_back.data() + m * size_back);
+    else forward(a, s, m, first, count, w.data() + m * size);
+  });
+}
+}  // namespace
+
+extern "C" void urgates_forward(const Args* a) { run(*a, false); }
+extern "C" void urgates_backward(const Args* a) { run(*a, true); }

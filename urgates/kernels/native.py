@@ -1,0 +1,264 @@
+"""The recurrence as a compiled loop over time, on the CPU in float32.
+
+`native.cpp` is the loop; one gate's C statements, printed by SymPy from its Python formula, are
+spliced into it and a plain call of the C++ compiler makes a small library, kept in the user's cache
+folder under a hash of source, compiler and CPU.  Nothing is linked with fast-math flags: the
+process's treatment of tiny and non-finite numbers stays as it was.
+M models, B batch, T time, H hidden units, G rows of the weights.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from urgates import symbolic
+from urgates.kernels.reference import Recurrence
+
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
+LINK = ("-shared", "-fPIC", "-pthread")
+_TEMPLATE = Path(__file__).with_suffix(".cpp")
+
+# ------------------------------------------------------------------ source
+
+
+def source(r: Recurrence) -> str:
+    """The C++ source of one recurrence: the template with its gate spliced in."""
+    gates = symbolic.trace(r.gate, r.heads).a
+    kinds = [
+        f"MASTER * {int(h.endswith('_master'))} + ORDERED * {int(r.gate.ordered(h))}"
+        f" + FALLING * {int(r.gate.ordered(h) and h == r.gate.partner)}"
+        for h in r.heads
+    ]
+    splices = {
+        "defines": [
+            f"#define LSTM {int(r.cell == 'lstm')}",
+            f"#define RESET {int('reset' in r.heads)}",
+            f"enum {{ {', '.join(h + '_' for h in r.heads)}, HEADS }};",
+            "enum { MASTER = 1, ORDERED = 2, FALLING = 4 };  // FALLING: one minus the cumax",
+            f"constexpr int KIND[] = {{ {', '.join(kinds)} }};",
+        ],
+        "gate": [
+            *(f"const auto [{h}, {h}_c] = row.gate<{h}_>(j);" for h in gates),
+            symbolic.c_statements(r.gate, r.heads, gradients=True),
+        ],
+        "put": [
+            f"row.put<{h}_>(j, carrier * (dforget_{h} * state + dinput_{h} * u), {h}, {h}_c);"
+            for h in gates
+        ],
+    }
+    text = _TEMPLATE.read_text()
+    for name, lines in splices.items():
+        text = text.replace(f"/*@{name}*/", "\n".join(lines))
+    return text
+
+
+# ------------------------------------------------------------------ build
+
+
+class BuildError(RuntimeError):
+    """The library cannot be built or loaded; the message is one line."""
+
+
+def compiler() -> str | None:
+    """The command of the C++ compiler: the environment's CXX, or the first one found."""
+    return os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+
+
+def _call(cxx: str, *arguments: str) -> str:
+    full = [*shlex.split(cxx), *arguments]
+    try:
+        done = subprocess.run(full, check=True, capture_output=True, text=True)
+        return done.stdout
+    except (OSError, subprocess.CalledProcessError) as e:
+        said = (getattr(e, "stderr", "") or str(e)).strip() or "no message"
+        lines = said.splitlines()
+        line = next((x for x in lines if "error" in x), lines[0])
+        raise BuildError(f"{cxx} failed: {line}") from e
+
+
+@cache
+def _target(cxx: str) -> tuple[str, str]:
+    """The flag that means this CPU, and all macros set with it: they name CPU and compiler."""
+    for flag in ("-march=native", "-mcpu=native"):
+        try:
+            return flag, _call(cxx, flag, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull)
+        except BuildError as e:
+            error = e
+    raise error
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "urgates"
+
+
+def _compile(cxx: str, text: str, folder: Path, name: str) -> Path:
+    """Compile into `folder`; other processes see the whole library or none."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        cpp, so = Path(work) / "native.cpp", Path(work) / "native.so"
+        cpp.write_text(text)
+        _call(cxx, _target(cxx)[0], *FLAGS, *LINK, str(cpp), "-o", str(so))
+        return so.replace(folder / name)
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    for function in (library.urgates_forward, library.urgates_backward):
+        function.argtypes, function.restype = [ctypes.POINTER(_Args)], None
+    return library
+
+
+def _build(r: Recurrence) -> ctypes.CDLL:
+    cxx = compiler()
+    if cxx is None:
+        raise BuildError("no C++ compiler found (c++, g++, clang++, or set CXX)")
+    text = source(r)
+    digest = hashlib.sha256("\0".join((cxx, text, *FLAGS, *LINK, *_target(cxx))).encode())
+    name = f"{digest.hexdigest()[:24]}.so"
+    folder = _cache_folder()
+    try:
+        if (folder / name).exists():
+            return _load(folder / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return _load(_compile(cxx, text, folder, name))
+    except OSError:  # a folder that cannot be written, or a damaged library in it
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return _load(_compile(cxx, text, Path(folder), name))
+            except OSError as e:
+                raise BuildError(f"cannot build or load the library: {e}") from e
+
+
+_LIBRARIES: dict[str, ctypes.CDLL | BuildError] = {}
+
+
+def library(r: Recurrence) -> ctypes.CDLL:
+    """The compiled recurrence; the first use compiles it, in a few seconds.
+
+    Raises:
+        BuildError: if that failed, once or before.
+    """
+    key = r.key
+    if key not in _LIBRARIES:
+        try:
+            _LIBRARIES[key] = _build(r)
+        except BuildError as e:
+            _LIBRARIES[key] = e
+    if isinstance(_LIBRARIES[key], BuildError):
+        raise _LIBRARIES[key]
+    return _LIBRARIES[key]
+
+
+def unfit(x: Tensor) -> str | None:
+    """Why these tensors are not for this kernel, or None."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return f"it takes float32 on the CPU, got {x.dtype} on {x.device.type}"
+    return None
+
+
+# ------------------------------------------------------------------ call
+
+
+class _View(ctypes.Structure):
+    _fields_ = [("p", ctypes.c_void_p), *((axis, ctypes.c_int64) for axis in "mtbh")]
+
+
+_SIZES = ("models", "time", "batch", "hidden", "downsize", "threads")
+_VIEWS = ("gx", "w", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
+_BUFFERS = ("hs", "cs", "d_gx", "d_rh", "dh0", "dc0")
+_AXES = {2: "mh", 3: "mbh", 4: "mtbh"}
+
+
+class _Args(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in _SIZES),
+        *((name, _View) for name in _VIEWS),
+        *((name, ctypes.c_void_p) for name in _BUFFERS),
+    ]
+
+
+def _run(r: Recurrence, which: str, shape: torch.Size, buffers: dict, **views: Tensor | None):
+    """Call the library. Inputs come with any strides, `buffers` are contiguous."""
+    models, time, batch, hidden = shape
+    args = _Args(models, time, batch, hidden, threads=torch.get_num_threads())
+    masters = sum(head.endswith("_master") for head in r.heads)
+    width = views["gx"].shape[-1] - (len(r.heads) - masters) * hidden
+    args.downsize = masters * hidden // width if masters else 1
+    for name, x in views.items():
+        if x is None:
+            continue
+        wide = x.stride(-1) == 0 and name in ("keep_h", "keep_c", "dhs", "dc_last")
+        if x.stride(-1) != 1 and not wide:
+            x = views[name] = x.contiguous()  # `views` keeps it alive
+        strides = dict(zip(_AXES[x.dim()], x.stride(), strict=True)) | {"h": int(not wide)}
+        setattr(args, name, _View(x.data_ptr(), **strides))
+    for name, x in buffers.items():
+        setattr(args, name, x.data_ptr())
+    getattr(library(r), f"urgates_{which}")(ctypes.byref(args))
+
+
+def _wide(keep: Tensor | None, shape) -> Tensor | None:
+    return None if keep is None else keep.expand(shape)
+
+
+def forward(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Hidden and cell states [M, T, B, H]; arguments as `reference.scan`, no gradient graph."""
+    shape = (*gx.shape[:3], w_h.shape[-1])
+    hs = gx.new_empty(shape)
+    cs = gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
+    keeps = {"keep_h": _wide(keep_h, shape), "keep_c": _wide(keep_c, shape)}
+    buffers = {"hs": hs, "cs": cs}
+    _run(r, "forward", shape, buffers, gx=gx, w=w_h, b_u=b_u, h0=h0, c0=c0, **keeps)
+    return hs, cs
+
+
+def backward(
+    r: Recurrence,
+    gx: Tensor,
+    w_h: Tensor,
+    b_u: Tensor | None,
+    h0: Tensor,
+    c0: Tensor,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    hs: Tensor,
+    cs: Tensor,
+    dhs: Tensor,
+    dc_last: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
+    hs, cs = hs.contiguous(), cs.contiguous()
+    d_gx = torch.empty_like(gx, memory_format=torch.contiguous_format)
+    d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
+    dh0, dc0 = gx.new_empty(h0.shape), gx.new_zeros(c0.shape)
+    keeps = {"keep_h": _wide(keep_h, hs.shape), "keep_c": _wide(keep_c, hs.shape)}
+    buffers = {"hs": hs, "cs": cs, "d_gx": d_gx, "d_rh": d_rh, "dh0": dh0, "dc0": dc0}
+    inputs = {"gx": gx, "w": w_h, "b_u": b_u, "h0": h0, "c0": c0, "dhs": dhs, "dc_last": dc_last}
+    _run(r, "backward", hs.shape, buffers, **inputs, **keeps)
+    # h before step t is hs before it: two products spare a copy of all states
+    d_w = d_rh[:, 1:].flatten(1, 2).mT @ hs[:, :-1].flatten(1, 2)
+    if gx.shape[1]:
+        d_w += d_rh[:, 0].mT @ h0
+    d_b = gx.new_empty(gx.shape[0], 0)
+    if b_u is not None:
+        d_b = r.split(d_rh, w_h.shape[-1])["u"].sum((1, 2))
+    return d_gx, d_w, d_b, dh0, dc0
