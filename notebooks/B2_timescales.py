@@ -46,9 +46,9 @@ bench = Bench("B2_timescales")
 # %% [markdown]
 # ## A gate is a clock
 #
-# > "supposing that a unit in the cell state has constant forget gate value $f_t$, then the
+# > supposing that a unit in the cell state has constant forget gate value $f_t$, then the
 # > contribution of an input $x_t$ in $k$ time steps will decay by $(f_t)^k$. This gives the unit an
-# > effective decay period or characteristic timescale of $O(\frac{1}{1-f_t})$." (§2.2)
+# > effective decay period or characteristic timescale of $O(\frac{1}{1-f_t})$. (§2.2)
 #
 # $$
 # D = \frac{1}{1-f}
@@ -65,8 +65,8 @@ for D in (2, 10, 100, 1000):
 # %% [markdown]
 # ## Proposition 1: uniform gates are heavy-tailed clocks
 #
-# > "UGI is equivalent to sampling the decay period $D = 1/(1-f_t)$ from a distribution with density
-# > proportional to $P(D=x) \propto \frac{d}{dx}(1-1/x) = x^{-2}$" (Prop. 1)
+# > UGI is equivalent to sampling the decay period $D = 1/(1-f_t)$ from a distribution with density
+# > proportional to $P(D=x) \propto \frac{d}{dx}(1-1/x) = x^{-2}$ (Prop. 1)
 #
 # $D$ is at most $x$ exactly when $f$ is at most $1-1/x$. With $f$ uniform on $(0,1)$ the density
 # follows by one derivative:
@@ -135,8 +135,8 @@ bench.save(fig, "prop1_uniform_periods", data=plotted, paper="Prop. 1")
 # %% [markdown]
 # ## Proposition 2: a refine gate stretches or cuts the clock
 #
-# > "Given a forget gate activation with timescale $D$, the refine gate creates an effective forget
-# > gate with timescale in $(D/2, D^2)$." (Prop. 2)
+# > Given a forget gate activation with timescale $D$, the refine gate creates an effective forget
+# > gate with timescale in $(D/2, D^2)$. (Prop. 2)
 #
 # Put $f = 1 - 1/D$ into the refine gate and read off the period of the result:
 #
@@ -287,17 +287,6 @@ bench.save(fig, "table4_periods", data=table, paper="Table 4")
 # Uniform gates and cumax halve from octave to octave. The parameter-free chrono start falls only as
 # $1/(k(k+1))$ in octave $k$: one unit in ten lies beyond a thousand steps, and some beyond any
 # number a float can hold.
-#
-# **Open point O7.** §D.5 draws from $[1/H, 1-1/H]$ since the extremes of $H$ perfectly uniform
-# draws are expected at $1/(H+1)$ from the ends. But draws *within* that range have extremes near
-# $2/H$. We do as §D.5 says; the cell below prices the difference.
-
-# %%
-H = 256
-half = 2 ** (-1 / H)  # median of the largest of H uniform numbers
-slowest = {"(0, 1)": half, "[1/H, 1 - 1/H]": 1 / H + (1 - 2 / H) * half}
-for support, f in slowest.items():
-    print(f"f uniform on {support:15} the slowest of {H} units has D = {decay_period(f):3.0f}")
 
 # %% [markdown]
 # **Your turn.** The paper (§B.3) imagines "a family of Pareto-like distributions" of decay periods.

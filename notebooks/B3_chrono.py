@@ -47,9 +47,9 @@ bench = Bench("B3_chrono")
 # %% [markdown]
 # ## Biases as times
 #
-# > "The chrono initialization … was the first to explicitly attempt to initialize the activation of
+# > The chrono initialization … was the first to explicitly attempt to initialize the activation of
 # > gates across a distributional range. It was motivated by matching the gate activations to the
-# > desired timescales." (§B.3)
+# > desired timescales. (§B.3)
 #
 # $$
 # b_f \sim \log(U([1, T_{max} - 1])) \tag{17}
@@ -83,8 +83,8 @@ bench.claim("G22", holds=p > 0.01, ours=f"KS p = {p:.2f}, from {D.min():.1f} to 
 # b_i = -b_f \tag{18}
 # $$
 #
-# > "the simple trick (18) for approximating tying the gates at initialization, which we borrow for
-# > UGI" (§B.3)
+# > the simple trick (18) for approximating tying the gates at initialization, which we borrow for
+# > UGI (§B.3)
 #
 # Since $\sigma(-b) = 1 - \sigma(b)$, input and forget gate sum to 1 while nothing but the biases
 # speaks. Random weights blur this.
@@ -123,9 +123,9 @@ bench.save(fig, "eq18_tied_start", data=blur, paper="Eq. 18")
 # %% [markdown]
 # ## "Too heavily biased toward large terms"
 #
-# > "This leads to empirical consequences such as difficult tuning (due to most units starting in
+# > This leads to empirical consequences such as difficult tuning (due to most units starting in
 # > the saturation regime, requiring different learning rates) and high sensitivity to the
-# > hyperparameter $T_{max}$" (§B.3)
+# > hyperparameter $T_{max}$ (§B.3)
 #
 # Both are visible before any training. With $D$ uniform on $[2, T]$ nearly every gate lies near 1,
 # where the sigmoid's slope $f(1-f) = (D-1)/D^2$ is small; and the whole picture moves with $T$.
@@ -175,9 +175,9 @@ assert abs(ours - mean_f[1]) < 0.01
 # %% [markdown]
 # ## When the time scale is unknown
 #
-# > "A different workaround … is to sample from $P(T=k) \propto \frac{1}{k \log^2(k+1)}$ and
+# > A different workaround … is to sample from $P(T=k) \propto \frac{1}{k \log^2(k+1)}$ and
 # > setting $b_f = \log(T)$. … This parameter-free initialization is thus similar in spirit to the
-# > uniform gate initialization …, but from a much heavier-tailed distribution" (§B.3)
+# > uniform gate initialization …, but from a much heavier-tailed distribution (§B.3)
 #
 # With $D = 1 + T$ this is $1/((D-1)\log^2 D)$, for all but the shortest periods the
 # $1/(D\log^2 D)$ of Table 4, whose tail is $P(D > x) = \log 2/\log x$.
@@ -232,8 +232,8 @@ bench.save(fig, "table4_tails", data=curves, paper="Table 4")
 # %% [markdown]
 # ## Uniform gates and cumax
 #
-# > "is similar to the ON-LSTM's cumax activation, in particular matching the initialization
-# > distribution of the cumax activation" (§B.3)
+# > is similar to the ON-LSTM's cumax activation, in particular matching the initialization
+# > distribution of the cumax activation (§B.3)
 #
 # The gates of a cumax layer form a staircase from 0 to 1, those of a uniform layer a shuffled one.
 #
@@ -267,8 +267,8 @@ bench.save(fig, "uniform_and_cumax", data=sorted_gates, paper="§B.3")
 # %% [markdown]
 # ## Do $T_{max} = 8$ and $11$ stand for biases of 1 and 2?
 #
-# > "with the chrono hyperparameter $T_{max}$ manually set to 8 and 11, values previously used for
-# > language modeling to mimic fixed biases of about 1.0 and 2.0 respectively" (§3.3)
+# > with the chrono hyperparameter $T_{max}$ manually set to 8 and 11, values previously used for
+# > language modeling to mimic fixed biases of about 1.0 and 2.0 respectively (§3.3)
 #
 # The mean of $\log U[1, m]$ with $m = T_{max} - 1$ is
 #
