@@ -218,6 +218,14 @@ def test_scoreboard_collects_what_notebooks_found(tmp_path):
     row = next(line for line in table.splitlines() if "G34" in line)
     for text in ("**fails**", "a\\|b", "laptop · seeds 1, 2, 3 · CPU", CLAIMS["G34"].sentence):
         assert text in row
+    exact = {
+        "verdict": "holds",
+        "ours": "0.99",
+        "notebook": "23",
+        "preset": "exact",
+        "device": "CPU",
+    }
+    assert claims.evidence(exact) == "exact" and claims.evidence({"verdict": "not run"}) == "–"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "claims.json").write_text(json.dumps({"G34": entry}))
     with pytest.raises(ValueError, match="decides G34 again"):

@@ -186,8 +186,8 @@ def scoreboard(figures: Path | None = None) -> str:
 
 def evidence(entry: Mapping) -> str:
     """Preset, seeds and device behind a verdict, in a few words."""
-    if "preset" not in entry:
-        return "–"
+    if entry.get("preset", "exact") == "exact":
+        return entry.get("preset", "–")
     parts = [entry["preset"]]
     if entry.get("seeds"):
         parts.append(f"seeds {', '.join(map(str, entry['seeds']))}")

@@ -134,7 +134,7 @@ def _row(task: str, preset: str, family: Mapping, **numbers) -> Protocol:
 
 # What the paper fixes for a whole family of experiments.
 _ADAM = {"clip": (1.0, "D.1, D.2; by global norm over all parameters of a model: our choice")}
-_CHRONO = {"t_max": (None, "B.3: proportional to the hidden size; the factor 1 is our choice")}
+_CHRONO = {"t_max": (None, "§3: proportional to the hidden size (None: equal to it, our choice)")}
 _SMALL = _ADAM | _CHRONO | {"seeds": 1}
 _LAPTOP = _ADAM | _CHRONO | {"downsize": (16, "D"), "seeds": (3, "D.1, D.2")}
 _SYNTHETIC = _LAPTOP | {
