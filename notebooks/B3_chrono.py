@@ -52,7 +52,7 @@ bench = Bench("B3_chrono")
 # > desired timescales. (§B.3)
 #
 # $$
-# b_f \sim \log(U([1, T_{max} - 1])) \tag{17}
+# b_f \sim \log(U([1, T_{max} - 1])) \qquad (17)
 # $$
 #
 # A bias of $\log(D-1)$ gives a sigmoid the decay period $D = 1 + e^b$: the start is uniform, but in
@@ -80,7 +80,7 @@ bench.claim("G22", holds=p > 0.01, ours=f"KS p = {p:.2f}, from {D.min():.1f} to 
 # ## Tied at the start
 #
 # $$
-# b_i = -b_f \tag{18}
+# b_i = -b_f \qquad (18)
 # $$
 #
 # > the simple trick (18) for approximating tying the gates at initialization, which we borrow for
@@ -273,7 +273,7 @@ bench.save(fig, "uniform_and_cumax", data=sorted_gates, paper="§B.3")
 # The mean of $\log U[1, m]$ with $m = T_{max} - 1$ is
 #
 # $$
-# E\,b = \frac{m \log m}{m - 1} - 1
+# E[b] = \frac{m \log m}{m - 1} - 1
 # $$
 #
 # **Predicted (G25):** the mean biases are within 0.1 of 1 and 2. We expect this to fail.
