@@ -230,6 +230,8 @@ bench.claim("G13", holds=less_quickly, ours=f"ratio from {lows.min():.3f} to {hi
 # %%
 plain = band(g_grid)
 bounds = pd.DataFrame({"g": g_grid, "plain": plain, "lower": low * plain, "upper": high * plain})
+near = pd.DataFrame({"saturation": saturation, "lower ratio": low_s, "upper ratio": high_s})
+plotted = pd.concat([bounds, near], ignore_index=True)
 
 # %%
 fig, (left, right) = figures.subplots(1, 2, size=(9.6, 3.8))
@@ -246,7 +248,7 @@ right.semilogx(saturation, low_s, color="0.1", lw=2)
 right.axhline(1, color="0.5", lw=1.5, ls=":")
 right.set(xlabel="distance to saturation, 1 − g (log scale)", ylabel="ratio to a plain gate")
 right.set(xlim=(0.5, 1e-6), ylim=(0.95, 2.05))
-bench.save(fig, "fig2d", data=bounds, paper="Fig. 2d")
+bench.save(fig, "fig2d", data=plotted, paper="Fig. 2d")
 
 # %% [markdown]
 # Near saturation the best pairs ($r$ at an end) learn twice as fast as a plain gate, the worst no
