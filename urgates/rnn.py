@@ -73,19 +73,18 @@ class _Gated(nn.Module):
 
     def _input_side(self, x: Tensor, w: Tensor, b_ih, b_hh, gate_bias):
         """Pre-activations from x, all biases added, and the bias inside a GRU's reset product."""
-        gx, b_u = nn.functional.linear(x, w, b_ih), None
-        if b_hh is not None:
-            if self.cell == "gru" and self.recurrence.keep_reset:
-                u = self.rows["u"]
-                b_u = b_hh[u]
-                b_hh = torch.cat([b_hh[: u.start], torch.zeros_like(b_u), b_hh[u.stop :]])
-            gx = gx + b_hh
+        biases, b_u = [b_ih], None
+        if b_hh is not None and self.cell == "gru" and self.recurrence.keep_reset:
+            u = self.rows["u"]
+            b_u = b_hh[u]
+            b_hh = torch.cat([b_hh[: u.start], torch.zeros_like(b_u), b_hh[u.stop :]])
+        biases.append(b_hh)
         if gate_bias is not None:
-            g = self.gate
-            offsets = {g.main: gate_bias, g.partner: -gate_bias}
-            widths = {h: r.stop - r.start for h, r in self.rows.items()}
-            gx = gx + torch.cat([offsets.get(h, gate_bias.new_zeros(n)) for h, n in widths.items()])
-        return gx, b_u
+            offsets = {self.gate.main: gate_bias, self.gate.partner: -gate_bias}
+            zeros = {h: gate_bias.new_zeros(r.stop - r.start) for h, r in self.rows.items()}
+            biases.append(torch.cat([offsets.get(h, zero) for h, zero in zeros.items()]))
+        biases = [b for b in biases if b is not None]  # summed first: the sequence is long
+        return nn.functional.linear(x, w, sum(biases) if biases else None), b_u
 
     def extra_repr(self) -> str:
         """Sizes and gate, for `print(module)`."""
