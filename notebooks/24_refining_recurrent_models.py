@@ -252,7 +252,8 @@ torch.testing.assert_close(h_new, cell(x, h))
 # We change the forget gate alone: plain gates are tied ($i = 1 - f$, so C and U need no second
 # bias), refine adds its map, master gates add a free pair and two masters. The reset gate stays
 # plain.
-#
+
+# %% [markdown]
 # **Three sources S4.** Is the reset gate applied before or after the recurrent product? The paper:
 # silent. Cho et al.'s first version and the author's later code (hippo-code): before,
 # $R_u(\rho \circ h)$. cuDNN and torch: after, $\rho \circ (R_u h + b)$. We follow torch, so that

@@ -86,32 +86,32 @@ middle = {
 }
 
 # %%
-columns = {"constant": "constant bias", "chrono": "chrono", "cumax": "cumax", "uniform": "uniform"}
-rows = {None: "no auxiliary", "master": "master gates", "refine": "refine gate"}
+starts = {"constant": "constant bias", "chrono": "chrono", "cumax": "cumax", "uniform": "uniform"}
+auxiliaries = {None: "no auxiliary", "master": "master gates", "refine": "refine gate"}
+grid = {}
+for row, auxiliary in enumerate(auxiliaries):
+    for column, first in enumerate(starts):
+        axes = ("cumax", "constant") if first == "cumax" else ("sigmoid", first)
+        grid[row, column] = Gate(*axes, auxiliary).name
+
+# %%
 fig, axes = figures.subplots(3, 4, size=(9.4, 5.6), sharex=True)
-for line, (auxiliary, row) in zip(axes, rows.items(), strict=True):
-    for ax, (first, column) in zip(line, columns.items(), strict=True):
-        cumax = first == "cumax"
-        gate = Gate("cumax" if cumax else "sigmoid", "constant" if cumax else first, auxiliary)
-        ax.set(xlim=(0, 1), yticks=[], title=column if auxiliary is None else "")
-        ax.set_ylabel(row if first == "constant" else "")
-        if gate.name not in GATES:
-            ax.text(0.5, 0.5, f"({gate.name})", color="0.75", size=15, ha="center", va="center")
-            continue
-        color = figures.STYLE[gate.name]["color"]
-        ax.stairs(shares[gate.name], edges, fill=True, color=color, alpha=0.75)
-        ax.set_ylim(0, 1.6 * shares[gate.name].max())
-        low, high = (f"{D:.3g}" if D < 1e6 else "∞" for D in middle[gate.name])
-        ax.text(0.04, 0.97, gate.name, size=15, weight="bold", va="top", transform=ax.transAxes)
-        ax.text(
-            0.96,
-            0.95,
-            f"D: {low} to {high}",
-            size=8.5,
-            va="top",
-            ha="right",
-            transform=ax.transAxes,
-        )
+for place, name in grid.items():
+    ax = axes[place]
+    ax.set(xlim=(0, 1), yticks=[])
+    if name not in GATES:
+        ax.text(0.5, 0.5, f"({name})", color="0.75", size=15, ha="center", va="center")
+        continue
+    ax.stairs(shares[name], edges, fill=True, color=figures.STYLE[name]["color"], alpha=0.75)
+    ax.set_ylim(0, 1.6 * shares[name].max())
+    low, high = (f"{D:.3g}" if D < 1e6 else "∞" for D in middle[name])
+    corner = {"transform": ax.transAxes, "va": "top"}
+    ax.text(0.04, 0.97, name, size=15, weight="bold", **corner)
+    ax.text(0.96, 0.95, f"D: {low} to {high}", size=8.5, ha="right", **corner)
+for ax, title in zip(axes[0], starts.values(), strict=True):
+    ax.set_title(title)
+for ax, label in zip(axes[:, 0], auxiliaries.values(), strict=True):
+    ax.set_ylabel(label)
 fig.supxlabel("effective forget gate at the start (D: decay periods of the middle 90 %)", size=9.5)
 bench.save(fig, "table1", data=shares.reset_index(), paper="Table 1")
 
@@ -198,12 +198,11 @@ print(f"{len(shared.unique())} different master gates for {len(shared)} units")
 # %% [markdown]
 # ## What each costs in time and memory
 #
-# To be measured, on one training step (forward and backward) of a layer with $H = 256$, $T = 40$,
-# $B = 32$:
+# To be measured, on one training step (forward and backward), $H = 256$, $T = 40$, $B = 32$:
 #
 # - **G29** UR gates cost little: at most 10 % over the plain gate in the same code, in time and in
 #   memory kept for the backward pass.
-# - **G30** Cumax gates are slower than sigmoid gates: O takes more than 1.1 times as long as U.
+# - **G30** Cumax gates are slower: O takes more than 1.1 times as long as U.
 # - G31, cumax less stable at large $H$, needs training at $H = 1024$ and is not decided here.
 
 
