@@ -152,9 +152,9 @@ for f, part in decay.groupby("f"):
     D = decay_period(f)
     ax.plot(part.k, part.left, color=SHADE[f])
     ax.plot(D, f**D, "o", color=SHADE[f], ms=5)
-    ax.annotate(f"f = {f}\nD = {D:.0f}", (D, f**D), (6, 5), textcoords="offset points")
+    ax.annotate(f"f = {f}\nD = {D:.0f}", (1.15 * D, 0.4))
 ax.axhline(1 / np.e, color="0.4", lw=1, ls="--", zorder=0)
-ax.annotate("1/e", (7e3, 0.39), color="0.4", ha="right")
+ax.annotate("1/e", (7e3, 0.31), color="0.4", ha="right")
 ax.set(xscale="log", xlabel="k [steps] (log scale)", ylabel="share left after k steps")
 bench.save(fig, "decay", data=decay)
 
