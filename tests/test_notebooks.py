@@ -46,7 +46,9 @@ def test_committed_pair_is_in_order(script):
 def test_cells_are_short(script):
     assert re.fullmatch(r"(\d\d[a-e]?|[A-FX]\d?)_\w+", script.stem)
     cells = notebooks.read(script).cells
-    assert cells[0].source.startswith("# ") and cells[0].cell_type == "markdown"
+    titled = cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+    assert titled, "the title comes first (two blank lines below the header make an empty cell)"
+    assert all(cell.source for cell in cells)
     for cell in cells:
         lines = cell.source.split("\n")
         if cell.cell_type == "code":
