@@ -1,7 +1,7 @@
 // The gated recurrence as one compiled loop over time; native.py splices one gate into this file.
 //
-// Units lie in the lanes of a vector.  A step of some batch rows is one GEMM against packed weights
-// (tiles of ROWS x VECTORS registers), then everything pointwise while the row is in the cache.
+// Units lie in the lanes of a vector.  A step of some batch rows is one GEMM against packed
+// weights, then everything pointwise while the row is in the cache.
 // Batch rows never wait for each other, so threads share nothing and results do not depend on them.
 // A `head` is a row block of the weights.  Ordered (cumax) and master heads need the whole row and
 // go through `Row`'s buffers; all others are activated where they are used.  Backward knows the
@@ -9,166 +9,16 @@
 // is never stored.  Finite-math flags are not used: NaN must stay NaN.
 
 #include <atomic>
-#include <cstdint>
-#include <cstring>
 #include <limits>
 #include <system_error>
 #include <thread>
-#include <utility>
 #include <vector>
+
+#include "vectors.h"  // native.py puts it here
 
 /*@defines*/
 
 namespace {
-
-typedef int64_t N;
-
-#if defined(__AVX512F__)
-constexpr int W = 16, VECTORS = 4;  // 24 of 32 registers are accumulators
-#elif defined(__AVX__)
-constexpr int W = 8, VECTORS = 2;
-#else
-constexpr int W = 4, VECTORS = 2;
-#endif
-constexpr int ROWS = 6;
-
-typedef float V __attribute__((vector_size(4 * W)));
-typedef int32_t VI __attribute__((vector_size(4 * W)));
-typedef float VU __attribute__((vector_size(4 * W), aligned(4), may_alias));
-
-// ------------------------------------------------------------------ W floats and their functions
-
-struct T {
-  V v;
-  T() : v{} {}
-  T(V x) : v(x) {}
-  T(float x) : v(V{} + x) {}
-};
-inline T operator+(T a, T b) { return a.v + b.v; }
-inline T operator-(T a, T b) { return a.v - b.v; }
-inline T operator*(T a, T b) { return a.v * b.v; }
-inline T operator/(T a, T b) { return a.v / b.v; }
-inline T operator-(T a) { return -a.v; }
-inline T least(T a, T b) { return b.v < a.v ? b.v : a.v; }  // a NaN in `a` stays
-inline T greatest(T a, T b) { return b.v > a.v ? b.v : a.v; }
-
-inline T load(const float* p, N n) {
-  if (n >= W) return V(*(const VU*)p);
-  T x;
-  std::memcpy(&x, p, sizeof(float) * n);
-  return x;
-}
-
-inline void store(float* p, T x, N n) {
-  if (n >= W) *(VU*)p = x.v;
-  else std::memcpy(p, &x, sizeof(float) * n);
-}
-
-template <int S, int... I>  // lanes move up by S (down if negative), others come from `fill`
-inline T shift(T x, T fill, std::integer_sequence<int, I...>) {
-#if defined(__clang__)
-  return __builtin_shufflevector(x.v, fill.v, (I >= S && I - S < W ? I - S : W)...);
-#else
-  return __builtin_shuffle(x.v, fill.v, VI{(I >= S && I - S < W ? I - S : W)...});
-#endif
-}
-template <int S>
-inline T shift(T x, T fill = 0.f) {
-  return shift<S>(x, fill, std::make_integer_sequence<int, W>());
-}
-
-template <int SIGN, class Op>  // running sum (or other op) over the lanes, from below or above (-1)
-inline T running(Op op, T x, T fill = 0.f) {
-  x = op(x, shift<SIGN>(x, fill));
-  x = op(x, shift<2 * SIGN>(x, fill));
-  if constexpr (W > 4) x = op(x, shift<4 * SIGN>(x, fill));
-  if constexpr (W > 8) x = op(x, shift<8 * SIGN>(x, fill));
-  return x;
-}
-
-struct Exponential {
-  T scale, rest;  // e^x = scale + scale * rest, relative error about 1e-7
-};
-inline Exponential exponential(T x) {
-  x = least(greatest(x, -87.f), 88.f);
-  const T magic = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in low bits
-  const T t = x * 1.44269504f + magic, n = t - magic;
-  const T r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  T p = 1 / 5040.f;
-  p = p * r + 1 / 720.f;
-  p = p * r + 1 / 120.f;
-  p = p * r + 1 / 24.f;
-  p = p * r + 1 / 6.f;
-  p = p * r + 0.5f;
-  return {V(((VI)t.v + 127) << 23), p * r * r + r};
-}
-inline T exp(T x) {
-  const Exponential e = exponential(x);
-  return e.scale + e.scale * e.rest;
-}
-inline T tanh(T x) {  // through e^2x - 1: exact near 0
-  const Exponential e = exponential(least(greatest(2 * x, -20.f), 20.f));
-  const T y = (e.scale - 1) + e.scale * e.rest;
-  return y / (y + 2);
-}
-struct Pair {
-  T value, complement;
-};
-inline Pair sigmoid(T x) {
-  const T e = exp(-x), value = 1 / (1 + e);
-  return {value, e * value};
-}
-
-// ------------------------------------------------------------------ GEMM: out = a @ packed
-
-inline N parts(N total, N limit) { return (total + limit - 1) / limit; }
-inline N share(N total, N limit, N i) { return total * i / parts(total, limit); }
-inline N padded(N n) { return parts(n, W) * W; }
-
-template <int R, int C>
-void tile(const float* a, N lda, const T* b, N K, T* out, N ldo, bool add) {
-  V sum[R][C] = {};
-  for (N k = 0; k < K; ++k) {
-    V x[C];
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) x[c] = b[k * C + c].v;
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[r][c] += a[r * lda + k] * x[c];
-  }
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) out[r * ldo + c] = add ? out[r * ldo + c].v + sum[r][c] : sum[r][c];
-}
-
-typedef void (*Tile)(const float*, N, const T*, N, T*, N, bool);
-template <int... I>
-const Tile* tiles(std::integer_sequence<int, I...>) {
-  static const Tile table[] = {tile<I / VECTORS + 1, I % VECTORS + 1>...};
-  return table;
-}
-
-// a [rows, K] with row stride lda, packed [K, vectors * W], out [rows, vectors]
-void gemm(const float* a, N lda, const T* packed, N K, N vectors, N rows, T* out, bool add) {
-  const Tile* table = tiles(std::make_integer_sequence<int, ROWS * VECTORS>());
-  for (N i = 0; i < parts(vectors, VECTORS); ++i) {
-    const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
-    for (N j = 0; j < parts(rows, ROWS); ++j) {
-      const N r = share(rows, ROWS, j), nr = share(rows, ROWS, j + 1) - r;
-      table[(nr - 1) * VECTORS + nv - 1](a + r * lda, lda, packed + v * K, K, out + r * vectors + v,
-                                         vectors, add);
-    }
-  }
-}
-
-template <class At>  // at(k, column) of a matrix [K, vectors * W] into the order `gemm` reads
-void pack(At at, N K, N vectors, T* out) {
-  float* p = (float*)out;
-  for (N i = 0; i < parts(vectors, VECTORS); ++i)
-    for (N k = 0; k < K; ++k)
-      for (N c = share(vectors, VECTORS, i) * W; c < share(vectors, VECTORS, i + 1) * W; ++c)
-        *p++ = at(k, c);
-}
 
 // ------------------------------------------------------------------ what Python hands over
 
@@ -212,14 +62,14 @@ constexpr auto add = [](T a, T b) { return a + b; };
 struct Row {
   enum Slot { SOFTMAX, VALUE, COMPLEMENT, VALUES, COMPLEMENTS, GRADIENT, SLOTS };
   const Shape& s;
-  N C, size;                // C neurons share a unit of a master head
-  std::vector<T> buffer;    // for heads that need the whole row
-  const float* x = nullptr; // the step's gx
-  const T* z = nullptr;     // the step's GEMM
-  float* dx = nullptr;      // where gradients of the pre-activations go
+  N C, size;                 // C neurons share a unit of a master head
+  std::vector<T> buffer;     // for heads that need the whole row, and one read past its end
+  const float* x = nullptr;  // the step's gx
+  const T* z = nullptr;      // the step's GEMM
+  float* dx = nullptr;       // where gradients of the pre-activations go
 
   Row(const Shape& shape, N downsize)
-      : s(shape), C(downsize), size(parts(shape.H, W)), buffer(size * SLOTS * HEADS) {}
+      : s(shape), C(downsize), size(parts(shape.H, W)), buffer((size * HEADS + 1) * SLOTS) {}
 
   float* slot(int head, int i) { return (float*)(buffer.data() + (SLOTS * head + i) * size); }
   T gx(int head, N j) const { return load(x + s.row[head] + j, s.width[head] - j); }
@@ -228,10 +78,11 @@ struct Row {
 
   template <int head>
   Pair gate(N j) {
-    if constexpr (whole_row(head))
+    if constexpr (!whole_row(head)) return sigmoid(pre(head, j));
+    else if (C % W == 0) return {slot(head, VALUE)[j / C], slot(head, COMPLEMENT)[j / C]};
+    else
       return {load(slot(head, C > 1 ? VALUES : VALUE) + j, W),
               load(slot(head, C > 1 ? COMPLEMENTS : COMPLEMENT) + j, W)};
-    else return sigmoid(pre(head, j));
   }
 
   template <int head>  // d is the gradient of the activation
@@ -263,7 +114,7 @@ void Row::activate(int head) {
     }
   else if (KIND[head] & FALLING) cumax(head, complement, value);
   else cumax(head, value, complement);
-  if (C == 1) return;
+  if (C == 1 || C % W == 0) return;
   float *values = slot(head, VALUES), *complements = slot(head, COMPLEMENTS);
   for (N k = 0; k < n; ++k)
     for (N i = k * C; i < (k + 1) * C; ++i) values[i] = value[k], complements[i] = complement[k];
@@ -275,22 +126,21 @@ void Row::cumax(int head, float* below, float* above) {
   constexpr float LOWEST = -std::numeric_limits<float>::infinity();
   T top = LOWEST;
   for (N j = 0; j < n; j += W) {
-    T z = pre(head, j);
-    for (N l = n - j; l < W; ++l) z.v[l] = LOWEST;
+    const T z = first(n - j, pre(head, j), LOWEST);
     store(p + j, z, W);
     top = greatest(top, z);
   }
   top = running<1>(greatest, top, LOWEST).v[W - 1];
   float sum = 0, rest = 0;
   for (N j = 0; j < n; j += W) {
-    store(p + j, exp(load(p + j, W) - top), W);
-    const T e = load(p + j, n - j), up = running<1>(add, e) + sum;
+    const T e = first(n - j, exp(load(p + j, W) - top), 0.f), up = running<1>(add, e) + sum;
+    store(p + j, e, W);
     store(below + j, up, W);
     sum = up.v[W - 1];
   }
   const T scale = T(1.f) / sum;
   for (N j = (parts(n, W) - 1) * W; j >= 0; j -= W) {
-    const T e = load(p + j, n - j), down = running<-1>(add, e) + rest;
+    const T e = load(p + j, W), down = running<-1>(add, e) + rest;
     store(above + j, least(shift<-1>(down, rest) * scale, 1.f), W);
     store(below + j, least(load(below + j, W) * scale, 1.f), W);
     store(p + j, e * scale, W);
@@ -303,9 +153,10 @@ void Row::backward(int head) {
   float *d = slot(head, GRADIENT), *out = dx + s.row[head];
   if (C > 1)
     for (N k = 0; k < n; ++k) {
-      float sum = 0;
-      for (N i = k * C; i < (k + 1) * C; ++i) sum += d[i];
-      d[k] = sum;  // k <= i: what is still to be read stays
+      T sum = 0.f;
+      for (N i = k * C, end = i + C; i < end; i += W)
+        sum = sum + first(end - i, load(d + i, W), 0.f);
+      d[k] = running<1>(add, sum).v[W - 1];  // k <= i: what is still to be read stays
     }
   if (!(KIND[head] & ORDERED)) {
     const float *value = slot(head, VALUE), *complement = slot(head, COMPLEMENT);
@@ -318,7 +169,7 @@ void Row::backward(int head) {
   float rest = 0;
   T mean = 0.f;
   for (N j = (parts(n, W) - 1) * W; j >= 0; j -= W) {
-    const T q = running<-1>(add, sign * load(d + j, n - j)) + rest;
+    const T q = running<-1>(add, sign * first(n - j, load(d + j, W), 0.f)) + rest;
     store(d + j, q, W);
     mean = mean + q * load(p + j, W);
     rest = q.v[0];

@@ -27,7 +27,7 @@ from urgates.kernels.reference import Recurrence
 
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
 LINK = ("-shared", "-fPIC", "-pthread")
-_TEMPLATE = Path(__file__).with_suffix(".cpp")
+_HERE = Path(__file__).parent
 
 # ------------------------------------------------------------------ source
 
@@ -57,7 +57,8 @@ def source(r: Recurrence) -> str:
             for h in gates
         ],
     }
-    text = _TEMPLATE.read_text()
+    vectors = (_HERE / "vectors.h").read_text()
+    text = (_HERE / "native.cpp").read_text().replace('#include "vectors.h"', vectors)
     for name, lines in splices.items():
         text = text.replace(f"/*@{name}*/", "\n".join(lines))
     return text
