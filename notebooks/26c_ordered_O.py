@@ -126,9 +126,13 @@ print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")
 
 # %% [markdown]
 # The paper calls cumax expensive and less stable at large sizes. The first is measured in
-# [26](26_gate_ablations.ipynb) (G30); the second (G31) would need many trainings at $H = 1024$,
-# which we have not run.
-#
+# [26](26_gate_ablations.ipynb) (G30). The second needs diverged seeds counted at $H = 1024$, many
+# trainings that have not been run:
+
+# %%
+bench.claim("G31", holds=None, ours="not trained at H = 1024")
+
+# %% [markdown]
 # **Your turn.** Shift all pre-activations of the forget gate by 5. What happens, and why is there
 # no forget bias for O? ([26e](26e_ordered_refine_OR.ipynb) has the answer.)
 #

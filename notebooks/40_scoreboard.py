@@ -91,7 +91,7 @@ Markdown("\n".join(["| in the paper | notebooks |", "|---|---|", *rows]))
 
 # %% [markdown]
 # **Your turn.** Pick a claim that fails or is undecided, open its notebook, and try to save it:
-# more steps, another learning rate, a larger model. `urgates run 31 --preset laptop --recompute` trains
-# again; `urgates claims` prints this table in a terminal.
+# more steps, another learning rate, a larger model. `urgates run 31 --preset laptop --recompute`
+# trains again; `urgates claims` prints this table in a terminal.
 #
 # **Next:** [A_pseudocode](A_pseudocode.ipynb), the paper's two listings executed.

@@ -71,7 +71,7 @@ def test_reference_gradients_are_right_to_second_order(name, cell, keep_reset):
 
 @cells
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("T", [1, 2, 63])
+@pytest.mark.parametrize("T", [0, 1, 2, 63])
 def test_cpu_equals_reference(name, cell, keep_reset, T):
     r, args = problem(cell, keep_reset, name, T, zoneout=T == 63)
     check(gradients(r, args, "cpu"), gradients(r, args, "reference"))

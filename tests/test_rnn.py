@@ -315,14 +315,23 @@ def test_gates_returns_what_the_layer_computes():
     torch.testing.assert_close(gates["i"], 1 - gates["g"])
 
 
-def test_recurrence_refuses_two_gates_of_one_name():
-    class Impostor(urgates.Gate):
-        pass
+def test_a_redefined_gate_is_another_gate():
+    """As when a reader edits a gate's cell in a notebook and runs it again."""
 
-    urgates.LSTM(3, 4, gate="UR")(torch.zeros(1, 1, 3))
-    impostor = Impostor(bias="uniform", auxiliary="refine")
-    with pytest.raises(ValueError, match="name of its own"):
-        urgates.LSTM(3, 4, gate=impostor)(torch.zeros(1, 1, 3))
+    def define(power):
+        class Mine(urgates.Gate):
+            name = "mine"
+
+            def combine(self, a, c):
+                return a["f"] ** power, 1 - a["f"] ** power
+
+        return Mine()
+
+    layers = [urgates.LSTM(3, 4, gate=define(power)) for power in (1, 3)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    gates = [layer.gates(torch.ones(1, 1, 3)) for layer in layers]
+    torch.testing.assert_close(gates[1]["g"], gates[0]["g"] ** 3)
+    assert not torch.allclose(*(layer(torch.ones(2, 1, 3))[0] for layer in layers))
 
 
 LSTM = urgates.LSTM

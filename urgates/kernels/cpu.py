@@ -50,8 +50,9 @@ def replay(
     cs: Tensor,
 ) -> tuple[Step, Tensor, Tensor]:
     """Every step's gates at once from the known states: (Step [M, T, B, ·], h and c before it)."""
-    h = torch.cat([h0.unsqueeze(1), hs[:, :-1]], 1)
-    c = torch.cat([c0.unsqueeze(1), cs[:, :-1]], 1) if r.cell == "lstm" else h
+    T = hs.shape[1]
+    h = torch.cat([h0.unsqueeze(1), hs[:, :-1]], 1)[:, :T]
+    c = torch.cat([c0.unsqueeze(1), cs[:, :-1]], 1)[:, :T] if r.cell == "lstm" else h
     rh = (h.flatten(1, 2) @ w_h.mT).unflatten(1, h.shape[1:3])
     return step(r, gx, rh, None if b_u is None else b_u[:, None, None], h, c), h, c
 

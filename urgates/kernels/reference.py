@@ -8,7 +8,7 @@ Eqs. (1)-(7) and (10)-(15) with the gate of your choice; zoneout and padding hol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -19,11 +19,15 @@ from urgates.gates import Gate, update
 
 @dataclass(frozen=True)
 class Recurrence:
-    """What one layer computes per step: cell, gate, and whether a GRU keeps its reset gate."""
+    """What one layer computes per step: cell, gate, and whether a GRU keeps its reset gate.
+
+    `key` names it to `torch.library` ops, which take no Python objects.
+    """
 
     cell: str
     gate: Gate
     keep_reset: bool = True
+    key: str = field(init=False, compare=False, repr=False)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -31,16 +35,15 @@ class Recurrence:
         return self.gate.layout(self.cell, self.keep_reset)
 
     def __post_init__(self) -> None:
-        if _BY_KEY.setdefault(self.key, self) != self:
-            raise ValueError(f"gate must have a name of its own, {self.gate.name!r} is taken")
+        name = f"{self.cell}/{self.gate.name}/{'reset' if self.keep_reset else 'no reset'}"
+        key, count = name, 1
+        while _BY_KEY.setdefault(key, self) != self:  # a gate of that name, redefined
+            count += 1
+            key = f"{name} {count}"
+        object.__setattr__(self, "key", key)
 
     def __reduce__(self):  # unpickled in another process, it must be known by its key there
         return Recurrence, (self.cell, self.gate, self.keep_reset)
-
-    @property
-    def key(self) -> str:
-        """A string that names it to `torch.library` ops, which take no Python objects."""
-        return f"{self.cell}/{self.gate.name}/{'reset' if self.keep_reset else 'no reset'}"
 
     def rows(self, hidden_size: int, downsize: int = 1) -> dict[str, slice]:
         """Where each head's rows are."""
