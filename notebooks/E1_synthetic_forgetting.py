@@ -234,7 +234,7 @@ left = {g: final_loss(forgetting, g).median() * 6 for g in ("R", "-")}
 bench.claim(
     "G47",
     holds=solved(forgetting, "R") and stuck(forgetting, "-"),
-    ours=f"loss left: R {left['R']:.2g}, LSTM {left['-']:.2g} of the baseline's",
+    ours=f"loss left: R {left['R']:.3g}, LSTM {left['-']:.3g} of the baseline's",
     runs=forgetting.only("R", "-"),
 )
 ratio = shortest("-") / shortest("R")
