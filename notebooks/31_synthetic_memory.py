@@ -606,18 +606,10 @@ bench.claim(
 #
 # From the runs' own records:
 
-
 # %%
-def cost(runs):
-    """Minutes of training: all gates together and the longest, on what."""
-    stacks = runs.info.astype({"stack": str}).drop_duplicates(["gate", "stack"])
-    minutes, machine = stacks.wall_seconds / 60, ", ".join(sorted(set(stacks.device)))
-    return f"{minutes.sum():.0f} min in all, the slowest gate {minutes.max():.1f}, {machine}"
-
-
 for runs in (copy, adding):
     if runs:
-        print(f"{runs.protocol.task:8} {runs.protocol.preset}: {cost(runs)}")
+        print(runs.cost)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -402,12 +402,7 @@ for g, row in common.iterrows():
 # %%
 for runs in (pmnist, smnist):
     if runs:
-        stacks = runs.info.astype({"stack": str}).drop_duplicates(["gate", "stack"])
-        minutes, where = stacks.wall_seconds / 60, ", ".join(sorted(set(stacks.device)))
-        print(
-            f"{runs.protocol.task} {runs.protocol.preset}: {minutes.sum():.0f} min in all, "
-            f"the slowest gate {minutes.max():.1f}, {where}"
-        )
+        print(runs.cost)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -252,9 +252,7 @@ bench.claim(
 
 # %%
 if forgetting:
-    stacks = forgetting.info.astype({"stack": str}).drop_duplicates(["gate", "stack"])
-    where = ", ".join(sorted(set(stacks.device)))
-    print(f"{preset}: {stacks.wall_seconds.sum() / 60:.0f} min in all, {where}")
+    print(forgetting.cost)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

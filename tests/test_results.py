@@ -346,7 +346,8 @@ def test_save_writes_picture_numbers_and_provenance(checkout, capsys):
     meta = json.loads((place / "fig3_left.json").read_text())
     assert meta["paper"] == "Fig. 3 left" and meta["seeds"] == [1] and meta["preset"] == "smoke"
     assert meta["runs"] == [f"runs/copy_lstm_{g}_smoke_s1.csv" for g in ("-", "UR")]
-    assert capsys.readouterr().out.splitlines()[-1] == "fig3_left.csv · smoke · seeds 1"
+    caption = "fig3_left.csv · smoke · seeds 1 · data " + meta["sha256"]["csv"][:8]
+    assert capsys.readouterr().out.splitlines()[-1] == caption
 
 
 def test_cards(checkout):

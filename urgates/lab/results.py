@@ -151,7 +151,7 @@ class Bench:
         meta = {"notebook": self.notebook, "paper": paper} | evidence
         if runs is not None:
             meta |= runs.provenance | {"protocol": runs.protocol.digest}
-            meta["wall_seconds"] = float(runs.info.wall_seconds.sum()) if runs else 0.0
+            meta["wall_seconds"] = round(60 * runs.minutes.sum(), 1) if runs else 0.0
             meta["runs"] = [f"runs/{path.name}" for path in runs.paths]
         record = figures.save(fig, self.out / name, data, meta)
         display(Image(self.out / f"{name}.png"))

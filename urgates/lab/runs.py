@@ -98,6 +98,20 @@ class Runs:
         return {gate: sorted(done.seed[done.gate == gate]) for gate in self.gates}
 
     @property
+    def minutes(self) -> pd.Series:
+        """Minutes of training by gate; the seeds of a stack trained together and count once."""
+        stacks = self.info.astype({"stack": str}).drop_duplicates(["gate", "stack"])
+        return stacks.groupby("gate").wall_seconds.sum() / 60
+
+    @property
+    def cost(self) -> str:
+        """What training took, in a sentence: all gates, the slowest, the device."""
+        return (
+            f"{self.protocol.task} at {self.protocol.preset}: {self.minutes.sum():.0f} min in all, "
+            f"the slowest gate {self.minutes.max():.1f}, {self.provenance['device']}"
+        )
+
+    @property
     def provenance(self) -> dict:
         """Preset, seeds, device and commit behind these runs."""
         info = self.info if self else pd.DataFrame({"device": [], "commit": []})
