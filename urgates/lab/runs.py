@@ -48,6 +48,9 @@ class Runs:
     def __bool__(self) -> bool:
         return bool(self.paths)
 
+    def __repr__(self) -> str:
+        return f"{len(self.paths)} runs of {self.protocol.task} at {self.protocol.preset}"
+
     def only(self, *gates: str) -> "Runs":
         """The runs of these gates: what a claim about them needs, and no more."""
         read = [gate for gate in gates if gate in self.read]
