@@ -118,9 +118,10 @@ class Runs:
     def provenance(self) -> dict:
         """Preset, seeds, device and commit behind these runs."""
         info = self.info if self else pd.DataFrame({"device": [], "commit": []})
+        finished = [set(map(int, seeds)) for seeds in self.complete.values() if seeds]
         return {
             "preset": self.protocol.preset,
-            "seeds": sorted({int(seed) for seeds in self.complete.values() for seed in seeds}),
+            "seeds": sorted(set.intersection(*finished)) if finished else [],  # common to all
             "device": ", ".join(sorted(set(info.device))) or "–",
             "commit": ", ".join(sorted(set(info.commit))) or "–",
         }
