@@ -74,7 +74,8 @@ def test_frame_info_and_probes_are_tidy(laptop):
     assert list(laptop.probes.columns) == ["gate", "seed", "when", "unit", "f", "g"]
     assert len(laptop.probes) == 12 * 2 * 2
     assert laptop.complete == {"-": [1, 2, 3], "O": [1, 2, 3], "R": [1, 2], "UR": [1, 2, 3]}
-    assert (
+    assert laptop.provenance["device"] == "CPU"
+    assert laptop.provenance["seeds"] == [1, 2]  # R lacks seed 3
         laptop.provenance["seeds"] == [1, 2] and laptop.provenance["device"] == "CPU"
     )  # R lacks seed 3
 
