@@ -76,8 +76,6 @@ def test_frame_info_and_probes_are_tidy(laptop):
     assert laptop.complete == {"-": [1, 2, 3], "O": [1, 2, 3], "R": [1, 2], "UR": [1, 2, 3]}
     assert laptop.provenance["device"] == "CPU"
     assert laptop.provenance["seeds"] == [1, 2]  # R lacks seed 3
-        laptop.provenance["seeds"] == [1, 2] and laptop.provenance["device"] == "CPU"
-    )  # R lacks seed 3
 
 
 def test_predicates_on_hand_made_losses(laptop):
