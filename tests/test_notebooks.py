@@ -309,7 +309,14 @@ def test_interrupting_ends_the_kernels(tmp_path):
     toy(tmp_path, "20_slow", wait + "\ntime.sleep(600)")
     toy(tmp_path, "21_next", "1")
     command = [sys.executable, "-m", "urgates", "run", "--jobs", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, and all they start, ignore Ctrl-C by default
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
