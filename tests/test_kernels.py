@@ -155,7 +155,7 @@ def test_a_sweep_reaches_the_kernel_as_one_call(monkeypatch):
     monkeypatch.setattr(
         kernels.cpu,
         "forward",
-        lambda r, gx, *rest: calls.append(gx.shape) or original(r, gx, *rest),
+        lambda r, x, training: calls.append(x.gx.shape) or original(r, x, training),
     )
     models = [urgates.LSTM(3, 4, kernel="cpu") for _ in range(5)]
     stacked, _ = stack_module_state(models)
@@ -173,11 +173,11 @@ def test_runs_repeat_to_the_bit():
 def test_ops_are_well_formed(cell):
     r, args = problem(cell, True, "UR", 3)
     args = [None if a is None else a.detach() for a in args]
-    inputs = (r.key, "cpu", *args)
+    inputs = (r.key, "cpu", True, *args)
     checks = ("test_schema", "test_faketensor")  # autograd is the Function's, not the op's
     torch.library.opcheck(torch.ops.urgates.scan.default, inputs, test_utils=checks)
-    hs, c, cs = torch.ops.urgates.scan(*inputs)
-    backward = (*inputs, hs, cs, torch.ones_like(hs), torch.ones_like(c))
+    hs, c, *states = torch.ops.urgates.scan(*inputs)
+    backward = (r.key, "cpu", *args, hs, *states, torch.ones_like(hs), torch.ones_like(c))
     torch.library.opcheck(torch.ops.urgates.scan_backward.default, backward, test_utils=checks)
 
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import urgates
 from urgates import GATES, kernels
-from urgates.kernels import Recurrence, cpu, native, reference
+from urgates.kernels import Inputs, Recurrence, cpu, native, reference
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
 CELLS = [("lstm", True), ("gru", True), ("gru", False)]
@@ -41,7 +41,7 @@ def truth(r, args, cotangents):
     """States and gradients by the reference in float64."""
     args = [None if a is None else a.double() for a in args]
     inputs = [a.requires_grad_() for a in args[:5] if a is not None]
-    hs, cs = reference.scan(r, *args)
+    hs, cs = reference.scan(r, Inputs(*args))
     lstm = r.cell == "lstm"
     outputs = [hs, cs[:, -1]] if lstm else [hs]
     cotangents = [c.double() for c in cotangents][: len(outputs)]
@@ -53,9 +53,10 @@ def truth(r, args, cotangents):
 
 
 def ours(r, args, cotangents, backend=native):
-    hs, cs = backend.forward(r, *args)
-    gradients = backend.backward(r, *args, hs, cs, *cotangents)
-    return {"hs": hs, "cs": cs, **dict(zip(GRADIENTS, gradients, strict=True))}
+    x = Inputs(*args)
+    states = backend.forward(r, x)
+    gradients = backend.backward(r, x, states, *cotangents)
+    return {"hs": states.hs, "cs": states.cs, **dict(zip(GRADIENTS, gradients, strict=True))}
 
 
 def agree(r, args, cotangents):

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from urgates import kernels
 from urgates.gates import Gate, gate, positive_int
 from urgates.kernels.cpu import forward, replay
-from urgates.kernels.reference import Recurrence, hold, step
+from urgates.kernels.reference import Inputs, Recurrence, hold, step
 
 
 def _probability(name: str, value) -> float:
@@ -250,7 +250,8 @@ class _RNN(_Gated):
         keep_c, keep_h = (self._keep(p, x, None) for p in self.zoneout)
         args = [None if a is None else a.unsqueeze(0) for a in (gx, w_h, b_u, h[0], c[0])]
         keeps = [None if k is None else k.unsqueeze(0) for k in (keep_h, keep_c)]
-        s, *_ = replay(self.recurrence, *args, *forward(self.recurrence, *args, *keeps))
+        inputs = Inputs(*args, *keeps)
+        s, *_ = replay(self.recurrence, inputs, forward(self.recurrence, inputs))
         named = {**s.value, "f": s.value[self.gate.main], "g": s.forget, "i": s.input}
         lay = (lambda a: a[0].transpose(0, 1)) if self.batch_first else (lambda a: a[0])
         return {name: lay(a) for name, a in named.items()}

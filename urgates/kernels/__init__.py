@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from urgates.kernels import cpu, native, reference
-from urgates.kernels.reference import Recurrence, by_key
+from urgates.kernels.reference import Inputs, Recurrence, States, by_key
 
-__all__ = ["Recurrence", "available", "choose", "scan"]
+__all__ = ["Inputs", "Recurrence", "available", "choose", "scan"]
 
 BACKENDS = {"native": native, "cpu": cpu}
 
@@ -59,6 +59,10 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     return "cpu"
 
 
+def _backend(kernel: str, r: Recurrence, x: Tensor):
+    return BACKENDS[choose(kernel, r, x)]  # asked inside the ops, where tensors are real
+
+
 @cache
 def _say_once(reason: str) -> None:
     warnings.warn(f"the slower kernel 'cpu' runs: {reason}", stacklevel=2)
@@ -94,20 +98,22 @@ def scan(
     models = tensors[0].shape[0]
     tensors = [None if x is None else x.expand(models, *x.shape[1:]) for x in tensors]
     if choose(kernel) == "reference":
-        hs, cs = reference.scan(r, *tensors)
+        hs, cs = reference.scan(r, Inputs(*tensors))
         c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else tensors[4]
     else:
-        hs, c_last, _ = _Scan.apply(r.key, kernel, *tensors)
+        hs, c_last, *_ = _Scan.apply(r.key, kernel, torch.is_grad_enabled(), *tensors)
     return (hs[0], c_last[0]) if gx.dim() == 3 else (hs, c_last)
 
 
 # ------------------------------------------------------------------ torch.library ops
+# Their schemas are flat; everything behind them takes `Inputs` and `States`.
 
 
 @torch.library.custom_op("urgates::scan", mutates_args=())
 def _scan(
     key: str,
     kernel: str,
+    training: bool,
     gx: Tensor,
     w_h: Tensor,
     b_u: Tensor | None,
@@ -115,22 +121,23 @@ def _scan(
     c0: Tensor,
     keep_h: Tensor | None,
     keep_c: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    r = by_key(key)
-    backend = BACKENDS[choose(kernel, r, gx)]  # here, where tensors are real
-    hs, cs = backend.forward(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
-    c_last = cs[:, -1] if cs.numel() else c0
-    return hs, c_last.clone(), cs
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r, x = by_key(key), Inputs(gx, w_h, b_u, h0, c0, keep_h, keep_c)
+    states = _backend(kernel, r, gx).forward(r, x, training)
+    c_last = states.cs[:, -1] if states.cs.numel() else c0
+    return states.hs, c_last.clone(), states.cs, states.stash
 
 
 @_scan.register_fake
-def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c):
-    shape = (*gx.shape[:3], w_h.shape[-1])
-    lstm = by_key(key).cell == "lstm"
+def _(key, kernel, training, gx, *others):
+    r, x = by_key(key), Inputs(gx, *others)
+    shape = (*gx.shape[:3], x.w_h.shape[-1])
+    width = _backend(kernel, r, gx).stash_width(r, x) if training else 0
     return (
         gx.new_empty(shape),
-        torch.empty_like(c0),
-        gx.new_empty(shape if lstm else (gx.shape[0], 0)),
+        torch.empty_like(x.c0),
+        gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0)),
+        gx.new_empty(*shape[:3], width),
     )
 
 
@@ -147,18 +154,18 @@ def _scan_backward(
     keep_c: Tensor | None,
     hs: Tensor,
     cs: Tensor,
+    stash: Tensor,
     dhs: Tensor,
     dc_last: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    r = by_key(key)
-    gradients = BACKENDS[choose(kernel, r, gx)].backward(
-        r, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last
-    )
+    r, x = by_key(key), Inputs(gx, w_h, b_u, h0, c0, keep_h, keep_c)
+    backend = _backend(kernel, r, gx)
+    gradients = backend.backward(r, x, States(hs, cs, stash), dhs, dc_last)
     return tuple(g.clone() if g is dc_last else g for g in gradients)  # ops may not alias inputs
 
 
 @_scan_backward.register_fake
-def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last):
+def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, stash, dhs, dc_last):
     d_b = gx.new_empty(gx.shape[0], 0) if b_u is None else torch.empty_like(b_u)
     return (*(torch.empty_like(x) for x in (gx, w_h)), d_b, torch.empty_like(h0), dc_last.clone())
 
@@ -166,50 +173,50 @@ def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, dhs, dc_last):
 # ------------------------------------------------------------------ autograd and the model axis
 
 
-def _stack(function, info, in_dims, key: str, kernel: str, *tensors):
+def _stack(function, info, in_dims, *arguments):
     """The vmap rule of both functions: the mapped axis joins the leading model axis."""
     n = info.batch_size
 
     def join(x, dim):
-        if x is None:
-            return None
+        if not isinstance(x, Tensor):
+            return x
         x = x.unsqueeze(0).expand(n, *x.shape) if dim is None else x.movedim(dim, 0)
         return x.flatten(0, 1)
 
-    out = function.apply(key, kernel, *map(join, tensors, in_dims[2:]))
+    out = function.apply(*map(join, arguments, in_dims))
     return tuple(x.unflatten(0, (n, x.shape[0] // n)) for x in out)
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(key, kernel, *tensors):
-        return torch.ops.urgates.scan(key, kernel, *tensors)
+    def forward(*arguments):
+        return torch.ops.urgates.scan(*arguments)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.key, ctx.kernel, *tensors = inputs
-        hs, _, cs = output
-        ctx.save_for_backward(*tensors, hs, cs)
-        ctx.mark_non_differentiable(cs)
+        ctx.key, ctx.kernel, _, *tensors = inputs
+        hs, _, cs, stash = output
+        ctx.save_for_backward(*tensors, hs, cs, stash)
+        ctx.mark_non_differentiable(cs, stash)
 
     @staticmethod
-    def backward(ctx, dhs, dc_last, _):
+    def backward(ctx, dhs, dc_last, *_):
         b_u = ctx.saved_tensors[2]
         # torch.compile cannot trace a Function inside a Function's backward: there, no second order
         run = torch.ops.urgates.scan_backward
         run = run if torch.compiler.is_compiling() else _ScanBackward.apply
         d_gx, d_w, d_b, d_h, d_c = run(ctx.key, ctx.kernel, *ctx.saved_tensors, dhs, dc_last)
-        return None, None, d_gx, d_w, None if b_u is None else d_b, d_h, d_c, None, None
+        return None, None, None, d_gx, d_w, None if b_u is None else d_b, d_h, d_c, None, None
 
     @staticmethod
     def vmap(info, in_dims, *args):
-        return _stack(_Scan, info, in_dims, *args), (0, 0, 0)
+        return _stack(_Scan, info, in_dims, *args), (0,) * 4
 
 
 class _ScanBackward(torch.autograd.Function):
     @staticmethod
-    def forward(key, kernel, *tensors):
-        return torch.ops.urgates.scan_backward(key, kernel, *tensors)
+    def forward(*arguments):
+        return torch.ops.urgates.scan_backward(*arguments)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -226,10 +233,9 @@ class _ScanBackward(torch.autograd.Function):
             return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
         with torch.enable_grad():
-            gx, w_h, b_u, h0, c0, keep_h, keep_c, _, _, dhs, dc_last = (
-                None if x is None else partial(x) for x in saved
-            )
-            hs, cs = reference.scan(r, gx, w_h, b_u, h0, c0, keep_h, keep_c)
+            *tensors, _, _, _, dhs, dc_last = (None if x is None else partial(x) for x in saved)
+            gx, w_h, b_u, h0, c0, *_ = tensors
+            hs, cs = reference.scan(r, Inputs(*tensors))
             states = [(hs, dhs), (cs[:, -1], dc_last)] if r.cell == "lstm" else [(hs, dhs)]
             primal = [(x, v) for x, v in zip((gx, w_h, b_u, h0, c0), outer, strict=True)]
             primal = [(x, v) for x, v in primal if x is not None and v is not None]
@@ -250,7 +256,7 @@ class _ScanBackward(torch.autograd.Function):
                 allow_unused=True,
             )
         d_b = d_b[0] if d_b else None
-        return None, None, d_gx, d_w, d_b, d_h, d_c, None, None, None, None, d_dhs, d_dc
+        return None, None, d_gx, d_w, d_b, d_h, d_c, *[None] * 5, d_dhs, d_dc
 
     @staticmethod
     def vmap(info, in_dims, *args):

@@ -12,49 +12,37 @@ import torch
 from torch import Tensor
 
 from urgates import symbolic
-from urgates.kernels.reference import Recurrence, Step, hold, keep_at, step
+from urgates.kernels.reference import Inputs, Recurrence, States, Step, hold, keep_at, step
 
 
-def forward(
-    r: Recurrence,
-    gx: Tensor,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    keep_h: Tensor | None,
-    keep_c: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Hidden and cell states [M, T, B, H]; arguments as `reference.scan`, no gradient graph."""
-    shape = (*gx.shape[:3], w_h.shape[-1])
-    hs = gx.new_empty(shape)
-    cs = gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
-    h, c, w = h0, c0, w_h.mT
-    b_u = None if b_u is None else b_u.unsqueeze(1)
-    for t, gx_t in enumerate(gx.unbind(1)):
+def stash_width(r: Recurrence, x: Inputs) -> int:
+    """Columns of the stash: this kernel finds everything it needs in the states."""
+    return 0
+
+
+def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
+    """The states, without a graph; `training` says whether backward may follow."""
+    shape = (*x.gx.shape[:3], x.w_h.shape[-1])
+    hs = x.gx.new_empty(shape)
+    cs = x.gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
+    h, c, w = x.h0, x.c0, x.w_h.mT
+    b_u = None if x.b_u is None else x.b_u.unsqueeze(1)
+    for t, gx_t in enumerate(x.gx.unbind(1)):
         new = step(r, gx_t, h @ w, b_u, h, c)
-        h = hs[:, t].copy_(hold(new.h, h, keep_at(keep_h, t)))
+        h = hs[:, t].copy_(hold(new.h, h, keep_at(x.keep_h, t)))
         if r.cell == "lstm":
-            c = cs[:, t].copy_(hold(new.c, c, keep_at(keep_c, t)))
-    return hs, cs
+            c = cs[:, t].copy_(hold(new.c, c, keep_at(x.keep_c, t)))
+    return States(hs, cs, x.gx.new_empty(*shape[:3], 0))
 
 
-def replay(
-    r: Recurrence,
-    gx: Tensor,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    hs: Tensor,
-    cs: Tensor,
-) -> tuple[Step, Tensor, Tensor]:
+def replay(r: Recurrence, x: Inputs, states: States) -> tuple[Step, Tensor, Tensor]:
     """Every step's gates at once from the known states: (Step [M, T, B, ·], h and c before it)."""
+    hs, cs, _ = states
     T = hs.shape[1]
-    h = torch.cat([h0.unsqueeze(1), hs[:, :-1]], 1)[:, :T]
-    c = torch.cat([c0.unsqueeze(1), cs[:, :-1]], 1)[:, :T] if r.cell == "lstm" else h
-    rh = (h.flatten(1, 2) @ w_h.mT).unflatten(1, h.shape[1:3])
-    return step(r, gx, rh, None if b_u is None else b_u[:, None, None], h, c), h, c
+    h = torch.cat([x.h0.unsqueeze(1), hs[:, :-1]], 1)[:, :T]
+    c = torch.cat([x.c0.unsqueeze(1), cs[:, :-1]], 1)[:, :T] if r.cell == "lstm" else h
+    rh = (h.flatten(1, 2) @ x.w_h.mT).unflatten(1, h.shape[1:3])
+    return step(r, x.gx, rh, None if x.b_u is None else x.b_u[:, None, None], h, c), h, c
 
 
 class Head:
@@ -97,42 +85,31 @@ def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
 
 
 def backward(
-    r: Recurrence,
-    gx: Tensor,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    keep_h: Tensor | None,
-    keep_c: Tensor | None,
-    hs: Tensor,
-    cs: Tensor,
-    dhs: Tensor,
-    dc_last: Tensor,
+    r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
     lstm = r.cell == "lstm"
-    s, h_prev, c_prev = replay(r, gx, w_h, b_u, h0, c0, hs, cs)
-    rows = r.split(d_gx := torch.empty_like(gx), h0.shape[-1])
+    s, h_prev, c_prev = replay(r, x, states)
+    rows = r.split(d_gx := torch.empty_like(x.gx), x.h0.shape[-1])
     heads = gate_heads(r, s, c_prev)
-    heads["u"] = Head(s.input * (1 - s.u * s.u), h0.shape[-1])
+    heads["u"] = Head(s.input * (1 - s.u * s.u), x.h0.shape[-1])
     if lstm:
         tanh_c = torch.tanh(s.c)
         to_c = (s.out * (1 - tanh_c * tanh_c)).unbind(1)
         to_o = (tanh_c * s.out * (1 - s.out)).unbind(1)
     elif r.keep_reset:
         slope = heads["u"].slope * s.reset_u * s.out * (1 - s.out)
-        heads["reset"] = Head(slope, h0.shape[-1])
+        heads["reset"] = Head(slope, x.h0.shape[-1])
     forget, reset = s.forget.unbind(1), s.out.unbind(1)
 
     # what h_{t-1} saw: the same rows, but a GRU's u behind its reset gate
-    d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(gx)
-    recurrent_rows = r.split(d_rh, h0.shape[-1])
-    dh, dc = torch.zeros_like(h0), dc_last
-    for t in reversed(range(gx.shape[1])):
-        dh, dh_held = release(dhs[:, t] + dh, keep_at(keep_h, t))
+    d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(x.gx)
+    recurrent_rows = r.split(d_rh, x.h0.shape[-1])
+    dh, dc = torch.zeros_like(x.h0), dc_last
+    for t in reversed(range(x.gx.shape[1])):
+        dh, dh_held = release(dhs[:, t] + dh, keep_at(x.keep_h, t))
         if lstm:
-            dc, dc_held = release(dc, keep_at(keep_c, t))
+            dc, dc_held = release(dc, keep_at(x.keep_c, t))
             rows["o"][:, t] = dh * to_o[t]
             carrier = torch.addcmul(dc, dh, to_c[t])
         else:
@@ -142,15 +119,15 @@ def backward(
         if d_rh is not d_gx:
             d_rh[:, t] = d_gx[:, t]
             recurrent_rows["u"][:, t] *= reset[t]
-        dh = dh_held + d_rh[:, t] @ w_h
+        dh = dh_held + d_rh[:, t] @ x.w_h
         through = carrier * forget[t]
         if lstm:
             dc = dc_held + through
         else:
             dh = dh + through
     d_w = d_rh.flatten(1, 2).mT @ h_prev.flatten(1, 2)
-    d_b = recurrent_rows["u"].sum((1, 2)) if b_u is not None else gx.new_empty(gx.shape[0], 0)
-    return d_gx, d_w, d_b, dh, dc if lstm else torch.zeros_like(c0)
+    d_b = recurrent_rows["u"].sum((1, 2)) if x.b_u is not None else x.gx.new_empty(x.gx.shape[0], 0)
+    return d_gx, d_w, d_b, dh, dc if lstm else torch.zeros_like(x.c0)
 
 
 def release(gradient: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor | float]:

@@ -33,8 +33,8 @@ struct View {  // strides of model, time, batch (or weight row) and unit; 0 wher
 
 struct Args {
   N models, time, batch, hidden, downsize, threads;
-  View gx, w, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
-  float *hs, *cs, *d_gx, *d_rh, *dh0, *dc0;  // [M, T, B, H or G], or [M, B, H] at t = 0
+  View gx, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
+  float *hs, *cs, *stash, *d_gx, *d_rh, *dh0, *dc0;  // [M, T, B, H or G], or [M, B, H] at t = 0
 };
 
 struct Shape {
@@ -325,7 +325,7 @@ void run(const Args& a, bool back) {
   std::vector<T> w(a.models * size), w_back(a.models * size_back);
   const std::vector<N> rows = s.columns();
   parallel(a.models, a.threads, [&](N m) {
-    const View& v = a.w;
+    const View& v = a.w_h;
     pack([&](N k, N c) { return rows[c] < 0 ? 0.f : v.row(m, 0, rows[c])[k]; }, s.H, s.vectors,
          w.data() + m * size);
     auto at = [&](N k, N c) { return c < s.H ? v.row(m, 0, k)[c] : 0.f; };

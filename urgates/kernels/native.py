@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from urgates import symbolic
-from urgates.kernels.reference import Recurrence
+from urgates.kernels.reference import Inputs, Recurrence, States
 
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
 LINK = ("-shared", "-fPIC", "-pthread")
@@ -175,8 +175,8 @@ class _View(ctypes.Structure):
 
 
 _SIZES = ("models", "time", "batch", "hidden", "downsize", "threads")
-_VIEWS = ("gx", "w", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
-_BUFFERS = ("hs", "cs", "d_gx", "d_rh", "dh0", "dc0")
+_VIEWS = ("gx", "w_h", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
+_BUFFERS = ("hs", "cs", "stash", "d_gx", "d_rh", "dh0", "dc0")
 _AXES = {2: "mh", 3: "mbh", 4: "mtbh"}
 
 
@@ -188,78 +188,57 @@ class _Args(ctypes.Structure):
     ]
 
 
-def _run(r: Recurrence, which: str, shape: torch.Size, buffers: dict, **views: Tensor | None):
+def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **more: Tensor):
     """Call the library. Inputs come with any strides, `buffers` are contiguous."""
-    models, time, batch, hidden = shape
+    (models, time, batch, rows), hidden = x.gx.shape, x.w_h.shape[-1]
     args = _Args(models, time, batch, hidden, threads=torch.get_num_threads())
     masters = sum(head.endswith("_master") for head in r.heads)
-    width = views["gx"].shape[-1] - (len(r.heads) - masters) * hidden
+    width = rows - (len(r.heads) - masters) * hidden
     args.downsize = masters * hidden // width if masters else 1
-    for name, x in views.items():
-        if x is None:
-            continue
-        wide = x.stride(-1) == 0 and name in ("keep_h", "keep_c", "dhs", "dc_last")
-        if x.stride(-1) != 1 and not wide:
-            x = views[name] = x.contiguous()  # `views` keeps it alive
-        strides = dict(zip(_AXES[x.dim()], x.stride(), strict=True)) | {"h": int(not wide)}
-        setattr(args, name, _View(x.data_ptr(), **strides))
-    for name, x in buffers.items():
-        setattr(args, name, x.data_ptr())
+    views = {k: v for k, v in (x._asdict() | more).items() if v is not None}
+    for name, v in views.items():
+        if name in ("keep_h", "keep_c"):
+            v = v.expand(models, time, batch, hidden)
+        wide = v.stride(-1) == 0 and name in ("keep_h", "keep_c", "dhs", "dc_last")
+        if v.stride(-1) != 1 and not wide:
+            v = views[name] = v.contiguous()  # `views` keeps it alive
+        strides = dict(zip(_AXES[v.dim()], v.stride(), strict=True)) | {"h": int(not wide)}
+        setattr(args, name, _View(v.data_ptr(), **strides))
+    for name, v in buffers.items():
+        setattr(args, name, v.data_ptr())
     getattr(library(r), f"urgates_{which}")(ctypes.byref(args))
 
 
-def _wide(keep: Tensor | None, shape) -> Tensor | None:
-    return None if keep is None else keep.expand(shape)
+def stash_width(r: Recurrence, x: Inputs) -> int:
+    """Columns of the stash."""
+    return 0
 
 
-def forward(
-    r: Recurrence,
-    gx: Tensor,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    keep_h: Tensor | None,
-    keep_c: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Hidden and cell states [M, T, B, H]; arguments as `reference.scan`, no gradient graph."""
-    shape = (*gx.shape[:3], w_h.shape[-1])
-    hs = gx.new_empty(shape)
-    cs = gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
-    keeps = {"keep_h": _wide(keep_h, shape), "keep_c": _wide(keep_c, shape)}
-    buffers = {"hs": hs, "cs": cs}
-    _run(r, "forward", shape, buffers, gx=gx, w=w_h, b_u=b_u, h0=h0, c0=c0, **keeps)
-    return hs, cs
+def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
+    """The states; `training` says whether backward may follow."""
+    shape = (*x.gx.shape[:3], x.w_h.shape[-1])
+    hs = x.gx.new_empty(shape)
+    cs = x.gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
+    stash = x.gx.new_empty(*shape[:3], stash_width(r, x) if training else 0)
+    _run(r, "forward", x, {"hs": hs, "cs": cs, "stash": stash})
+    return States(hs, cs, stash)
 
 
 def backward(
-    r: Recurrence,
-    gx: Tensor,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    keep_h: Tensor | None,
-    keep_c: Tensor | None,
-    hs: Tensor,
-    cs: Tensor,
-    dhs: Tensor,
-    dc_last: Tensor,
+    r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
-    hs, cs = hs.contiguous(), cs.contiguous()
-    d_gx = torch.empty_like(gx, memory_format=torch.contiguous_format)
+    states = {k: v.contiguous() for k, v in states._asdict().items()}
+    d_gx = torch.empty_like(x.gx, memory_format=torch.contiguous_format)
     d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
-    dh0, dc0 = gx.new_empty(h0.shape), gx.new_zeros(c0.shape)
-    keeps = {"keep_h": _wide(keep_h, hs.shape), "keep_c": _wide(keep_c, hs.shape)}
-    buffers = {"hs": hs, "cs": cs, "d_gx": d_gx, "d_rh": d_rh, "dh0": dh0, "dc0": dc0}
-    inputs = {"gx": gx, "w": w_h, "b_u": b_u, "h0": h0, "c0": c0, "dhs": dhs, "dc_last": dc_last}
-    _run(r, "backward", hs.shape, buffers, **inputs, **keeps)
+    dh0, dc0 = x.gx.new_empty(x.h0.shape), x.gx.new_zeros(x.c0.shape)
+    buffers = states | {"d_gx": d_gx, "d_rh": d_rh, "dh0": dh0, "dc0": dc0}
+    _run(r, "backward", x, buffers, dhs=dhs, dc_last=dc_last)
     # h before step t is hs before it: two products spare a copy of all states
-    d_w = d_rh[:, 1:].flatten(1, 2).mT @ hs[:, :-1].flatten(1, 2)
-    if gx.shape[1]:
-        d_w += d_rh[:, 0].mT @ h0
-    d_b = gx.new_empty(gx.shape[0], 0)
-    if b_u is not None:
-        d_b = r.split(d_rh, w_h.shape[-1])["u"].sum((1, 2))
+    d_w = d_rh[:, 1:].flatten(1, 2).mT @ states["hs"][:, :-1].flatten(1, 2)
+    if x.gx.shape[1]:
+        d_w += d_rh[:, 0].mT @ x.h0
+    d_b = x.gx.new_empty(x.gx.shape[0], 0)
+    if x.b_u is not None:
+        d_b = r.split(d_rh, x.w_h.shape[-1])["u"].sum((1, 2))
     return d_gx, d_w, d_b, dh0, dc0

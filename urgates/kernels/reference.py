@@ -70,6 +70,26 @@ def by_key(key: str) -> Recurrence:
     return _BY_KEY[key]
 
 
+class Inputs(NamedTuple):
+    """The tensors of a recurrence over M models, T steps and B rows."""
+
+    gx: Tensor  # [M, T, B, G] input side of the pre-activations, biases included
+    w_h: Tensor  # [M, G, H]
+    b_u: Tensor | None  # [M, H] bias inside a GRU's reset product
+    h0: Tensor  # [M, B, H]
+    c0: Tensor
+    keep_h: Tensor | None = None  # in [0, 1], broadcastable to [M, T, B, H]: how much of the old
+    keep_c: Tensor | None = None  # state a step holds (zoneout, padding)
+
+
+class States(NamedTuple):
+    """What a kernel's forward hands to its backward."""
+
+    hs: Tensor  # [M, T, B, H]
+    cs: Tensor  # [M, T, B, H], or [M, 0] of a GRU
+    stash: Tensor  # [M, T, B, S], whatever else spares the backward pass work; S may be 0
+
+
 class Step(NamedTuple):
     """What one step computes; tensors [..., H] unless said otherwise."""
 
@@ -118,31 +138,15 @@ def keep_at(keep: Tensor | None, t: int) -> Tensor | None:
     return None if keep is None else keep[:, t if keep.shape[1] > 1 else 0]
 
 
-def scan(
-    r: Recurrence,
-    gx: Tensor,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    keep_h: Tensor | None = None,
-    keep_c: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The whole sequence.
-
-    Args:
-        gx: [M, T, B, G]; w_h: [M, G, H]; b_u: [M, H] (GRU) or None; h0, c0: [M, B, H].
-        keep_h, keep_c: in [0, 1], broadcastable to [M, T, B, H], or None.
-    Returns:
-        hidden states and cell states [M, T, B, H] (a GRU's cell states are its hidden states).
-    """
-    h, c, hs, cs = h0, c0, [], []
-    b_u = None if b_u is None else b_u.unsqueeze(1)
-    for t, gx_t in enumerate(gx.unbind(1)):  # gx[:, t] would make the backward O(T²)
-        new = step(r, gx_t, h @ w_h.mT, b_u, h, c)
-        h = hold(new.h, h, keep_at(keep_h, t))
-        c = hold(new.c, c, keep_at(keep_c, t)) if r.cell == "lstm" else h
+def scan(r: Recurrence, x: Inputs) -> tuple[Tensor, Tensor]:
+    """Hidden and cell states [M, T, B, H] (a GRU's cell states are its hidden states)."""
+    h, c, hs, cs = x.h0, x.c0, [], []
+    b_u = None if x.b_u is None else x.b_u.unsqueeze(1)
+    for t, gx_t in enumerate(x.gx.unbind(1)):  # gx[:, t] would make the backward O(T²)
+        new = step(r, gx_t, h @ x.w_h.mT, b_u, h, c)
+        h = hold(new.h, h, keep_at(x.keep_h, t))
+        c = hold(new.c, c, keep_at(x.keep_c, t)) if r.cell == "lstm" else h
         hs.append(h)
         cs.append(c)
-    empty = gx.new_empty(gx.shape[0], 0, gx.shape[2], w_h.shape[-1])
+    empty = x.gx.new_empty(x.gx.shape[0], 0, x.gx.shape[2], x.w_h.shape[-1])
     return (torch.stack(hs, 1), torch.stack(cs, 1)) if hs else (empty, empty.clone())
