@@ -102,7 +102,8 @@ def scan(
         c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else tensors[4]
     else:
         hs, c_last, *_ = _Scan.apply(r.key, kernel, torch.is_grad_enabled(), *tensors)
-    return (hs[0], c_last[0]) if gx.dim() == 3 else (hs, c_last)
+    # not hs[0], whose backward would fill and copy a tensor of zeros
+    return (hs.squeeze(0), c_last.squeeze(0)) if gx.dim() == 3 else (hs, c_last)
 
 
 # ------------------------------------------------------------------ torch.library ops
@@ -198,10 +199,13 @@ class _Scan(torch.autograd.Function):
         hs, _, cs, stash = output
         ctx.save_for_backward(*tensors, hs, cs, stash)
         ctx.mark_non_differentiable(cs, stash)
+        ctx.set_materialize_grads(False)  # zeros for the stash would be as long as the sequence
 
     @staticmethod
     def backward(ctx, dhs, dc_last, *_):
-        b_u = ctx.saved_tensors[2]
+        _, _, b_u, _, c0, *_, hs, _, _ = ctx.saved_tensors
+        dhs = hs.new_zeros(()).expand_as(hs) if dhs is None else dhs
+        dc_last = torch.zeros_like(c0) if dc_last is None else dc_last
         # torch.compile cannot trace a Function inside a Function's backward: there, no second order
         run = torch.ops.urgates.scan_backward
         run = run if torch.compiler.is_compiling() else _ScanBackward.apply

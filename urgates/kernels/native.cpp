@@ -4,9 +4,10 @@
 // weights, then everything pointwise while the row is in the cache.
 // Batch rows never wait for each other, so threads share nothing and results do not depend on them.
 // A `head` is a row block of the weights.  Ordered (cumax) and master heads need the whole row and
-// go through `Row`'s buffers; all others are activated where they are used.  Backward knows the
-// states only and repeats the step's GEMM.  Last lanes are padding: they hold zeros or junk that
-// is never stored.  Finite-math flags are not used: NaN must stay NaN.
+// go through `Row`'s buffers; all others are activated where they are used.  Forward leaves every
+// activation in the stash, so that backward needs neither the step's GEMM nor an exponential.  Last
+// lanes are padding: they hold zeros or junk that is never stored.  Finite-math flags are not used:
+// NaN must stay NaN.
 
 #include <atomic>
 #include <limits>
@@ -17,6 +18,14 @@
 #include "vectors.h"  // native.py puts it here
 
 /*@defines*/
+
+// torch's own threads, where its OpenMP is GNU's: new ones would compete with these while they spin
+typedef void Parallel(void (*)(void*), void*, unsigned, unsigned);
+#if defined(__linux__)
+extern "C" Parallel GOMP_parallel __attribute__((weak));
+#else
+constexpr Parallel* GOMP_parallel = nullptr;
+#endif
 
 namespace {
 
@@ -34,17 +43,19 @@ struct View {  // strides of model, time, batch (or weight row) and unit; 0 wher
 struct Args {
   N models, time, batch, hidden, downsize, threads;
   View gx, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
-  float *hs, *cs, *stash, *d_gx, *d_rh, *dh0, *dc0;  // [M, T, B, H or G], or [M, B, H] at t = 0
+  float *hs, *cs, *stash;  // [M, T, B, H or S]
+  float *d_gx, *d_rh, *d_w, *dh0, *dc0;
 };
 
 struct Shape {
-  N H, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
+  N H, S, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
   explicit Shape(const Args& a) : H(a.hidden) {
     for (int i = 0; i < HEADS; ++i) {
       width[i] = KIND[i] & MASTER ? H / a.downsize : H;
       row[i] = G, vector[i] = vectors;
       G += width[i], vectors += parts(width[i], W);
     }
+    S = G + (LSTM || RESET ? H : 0);  // tanh(c), or what reset multiplies, follows the heads
   }
   std::vector<N> columns() const {  // the weight row behind each column of the GEMM, -1 in padding
     std::vector<N> rows(vectors * W, -1);
@@ -59,6 +70,7 @@ struct Shape {
 constexpr bool whole_row(int head) { return KIND[head] & (ORDERED | MASTER); }
 constexpr auto add = [](T a, T b) { return a + b; };
 
+template <bool BACK>
 struct Row {
   enum Slot { SOFTMAX, VALUE, COMPLEMENT, VALUES, COMPLEMENTS, GRADIENT, SLOTS };
   const Shape& s;
@@ -66,6 +78,7 @@ struct Row {
   std::vector<T> buffer;     // for heads that need the whole row, and one read past its end
   const float* x = nullptr;  // the step's gx
   const T* z = nullptr;      // the step's GEMM
+  float* stash = nullptr;    // the step's activations; null if no backward follows
   float* dx = nullptr;       // where gradients of the pre-activations go
 
   Row(const Shape& shape, N downsize)
@@ -76,9 +89,22 @@ struct Row {
   T rh(int head, N j) const { return z[s.vector[head] + j / W]; }
   T pre(int head, N j) const { return gx(head, j) + rh(head, j); }
 
+  float* stashed(int head, N j) { return stash + (head < HEADS ? s.row[head] : s.G) + j; }
+  T kept(int head, N j) { return load(stashed(head, j), (head < HEADS ? s.width[head] : s.H) - j); }
+  T keep(int head, N j, T a) {
+    if (stash) store(stashed(head, j), a, (head < HEADS ? s.width[head] : s.H) - j);
+    return a;
+  }
+  Pair logistic(int head, N j) {  // the smaller of value and complement is stashed, with a sign
+    if (BACK) return both(kept(head, j));
+    const Pair g = sigmoid(pre(head, j));
+    keep(head, j, smaller(g));
+    return g;
+  }
+
   template <int head>
   Pair gate(N j) {
-    if constexpr (!whole_row(head)) return sigmoid(pre(head, j));
+    if constexpr (!whole_row(head)) return logistic(head, j);
     else if (C % W == 0) return {slot(head, VALUE)[j / C], slot(head, COMPLEMENT)[j / C]};
     else
       return {load(slot(head, C > 1 ? VALUES : VALUE) + j, W),
@@ -101,15 +127,17 @@ struct Row {
   }
   void activate(int head);
   void cumax(int head, float* below, float* above);
+  float exponentials(int head, float* p);
   void backward(int head);
 };
 
-void Row::activate(int head) {
+template <bool BACK>
+void Row<BACK>::activate(int head) {
   float *value = slot(head, VALUE), *complement = slot(head, COMPLEMENT);
   const N n = s.width[head];
   if (!(KIND[head] & ORDERED))
     for (N j = 0; j < n; j += W) {
-      const Pair g = sigmoid(pre(head, j));
+      const Pair g = logistic(head, j);
       store(value + j, g.value, W), store(complement + j, g.complement, W);
     }
   else if (KIND[head] & FALLING) cumax(head, complement, value);
@@ -120,35 +148,47 @@ void Row::activate(int head) {
     for (N i = k * C; i < (k + 1) * C; ++i) values[i] = value[k], complements[i] = complement[k];
 }
 
-void Row::cumax(int head, float* below, float* above) {
+template <bool BACK>
+float Row<BACK>::exponentials(int head, float* p) {  // of the pre-activations; returns their sum
   const N n = s.width[head];
-  float* p = slot(head, SOFTMAX);
   constexpr float LOWEST = -std::numeric_limits<float>::infinity();
-  T top = LOWEST;
+  T top = LOWEST, sum = 0.f;
   for (N j = 0; j < n; j += W) {
     const T z = first(n - j, pre(head, j), LOWEST);
     store(p + j, z, W);
     top = greatest(top, z);
   }
   top = running<1>(greatest, top, LOWEST).v[W - 1];
+  for (N j = 0; j < n; j += W) {
+    const T e = first(n - j, exp(load(p + j, W) - top), 0.f);
+    store(p + j, e, W);
+    sum = sum + e;
+  }
+  return running<1>(add, sum).v[W - 1];
+}
+
+template <bool BACK>
+void Row<BACK>::cumax(int head, float* below, float* above) {
+  const N n = s.width[head];
+  float* p = slot(head, SOFTMAX);
+  const T scale = BACK ? T(1.f) : 1 / T(exponentials(head, p));
   float sum = 0, rest = 0;
   for (N j = 0; j < n; j += W) {
-    const T e = first(n - j, exp(load(p + j, W) - top), 0.f), up = running<1>(add, e) + sum;
+    const T e = BACK ? kept(head, j) : keep(head, j, load(p + j, W) * scale);
+    const T up = running<1>(add, e) + sum;
     store(p + j, e, W);
-    store(below + j, up, W);
+    store(below + j, least(up, 1.f), W);
     sum = up.v[W - 1];
   }
-  const T scale = T(1.f) / sum;
   for (N j = (parts(n, W) - 1) * W; j >= 0; j -= W) {
-    const T e = load(p + j, W), down = running<-1>(add, e) + rest;
-    store(above + j, least(shift<-1>(down, rest) * scale, 1.f), W);
-    store(below + j, least(load(below + j, W) * scale, 1.f), W);
-    store(p + j, e * scale, W);
+    const T down = running<-1>(add, load(p + j, W)) + rest;
+    store(above + j, least(shift<-1>(down, rest), 1.f), W);
     rest = down.v[0];
   }
 }
 
-void Row::backward(int head) {
+template <bool BACK>
+void Row<BACK>::backward(int head) {
   const N n = s.width[head];
   float *d = slot(head, GRADIENT), *out = dx + s.row[head];
   if (C > 1)
@@ -183,7 +223,7 @@ void Row::backward(int head) {
 
 void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
   std::vector<T> z(rows * s.vectors);
-  Row row(s, a.downsize);
+  Row<false> row(s, a.downsize);
   for (N t = 0; t < a.time; ++t) {
     const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
     const float* h0 = t ? a.hs + here - step : a.h0.row(m, 0, first);
@@ -193,6 +233,7 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
       const N at = here + (b - first) * s.H;
       const float* h_row = h0 + (b - first) * ldh;
       row.x = a.gx.row(m, t, b), row.z = z.data() + (b - first) * s.vectors;
+      if (a.stash) row.stash = a.stash + (here / s.H + b - first) * s.S;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
@@ -201,8 +242,8 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
 #if LSTM
         const float* c_row = t ? a.cs + at - step : a.c0.row(m, 0, b);
         const T old_c = load(c_row + j, n);
-        const T u = tanh(row.pre(u_, j)), o = sigmoid(row.pre(o_, j)).value;
-        T c = forget * old_c + input * u, h = o * tanh(c);
+        const T u = row.keep(u_, j, tanh(row.pre(u_, j))), o = row.logistic(o_, j).value;
+        T c = forget * old_c + input * u, h = o * row.keep(HEADS, j, tanh(c));
         if (a.keep_c.p) {
           const T keep = a.keep_c.at(m, t, b, j, n);
           c = keep * old_c + (1 - keep) * c;
@@ -212,9 +253,9 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
         T v = row.rh(u_, j);
         if (a.b_u.p) v = v + a.b_u.at(m, 0, 0, j, n);
 #if RESET
-        v = v * sigmoid(row.pre(reset_, j)).value;
+        v = row.keep(HEADS, j, v) * row.logistic(reset_, j).value;
 #endif
-        T h = forget * old_h + input * tanh(row.gx(u_, j) + v);
+        T h = forget * old_h + input * row.keep(u_, j, tanh(row.gx(u_, j) + v));
 #endif
         if (a.keep_h.p) {
           const T keep = a.keep_h.at(m, t, b, j, n);
@@ -226,10 +267,10 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
   }
 }
 
-void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_back) {
+void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
   const N vectors = parts(s.H, W);
-  std::vector<T> z(rows * s.vectors), dh(rows * vectors), dc(rows * vectors), d_v(vectors);
-  Row row(s, a.downsize);
+  std::vector<T> dh(rows * vectors), dc(rows * vectors), d_v(vectors);
+  Row<true> row(s, a.downsize);
   for (N b = 0; LSTM && b < rows; ++b)
     for (N j = 0; j < s.H; j += W)
       dc[b * vectors + j / W] = a.dc_last.at(m, 0, first + b, j, s.H - j);
@@ -237,10 +278,9 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
     const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
     const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
-    gemm(h0, ldh, w, s.H, s.vectors, rows, z.data(), false);
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
-      row.x = a.gx.row(m, t, b), row.z = z.data() + (b - first) * s.vectors;
+      row.stash = a.stash + at * s.S;
       row.dx = a.d_gx + at * s.G;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
@@ -254,9 +294,8 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
         /*@gate*/
 #if LSTM
         const float* c_row = t ? a.cs + at * s.H - step : a.c0.row(m, 0, b);
-        const T state = load(c_row + j, n), u = tanh(row.pre(u_, j));
-        const T tanh_c = tanh(forget * state + input * u);
-        const Pair o = sigmoid(row.pre(o_, j));
+        const T state = load(c_row + j, n), u = row.kept(u_, j), tanh_c = row.kept(HEADS, j);
+        const Pair o = row.logistic(o_, j);
         T &dc_j = dc[(b - first) * vectors + j / W], held_c = 0.f;
         T carrier = dc_j;
         if (a.keep_c.p) {
@@ -271,15 +310,11 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
 #else
         const float* h_row = h0 + (b - first) * ldh;
         const T state = load(h_row + j, n), carrier = d;
-        T v = row.rh(u_, j);
-        if (a.b_u.p) v = v + a.b_u.at(m, 0, 0, j, n);
+        const T u = row.kept(u_, j), du = carrier * input * (1 - u * u);
 #if RESET
-        const Pair reset = sigmoid(row.pre(reset_, j));
-        const T u = tanh(row.gx(u_, j) + v * reset.value), du = carrier * input * (1 - u * u);
-        row.put<reset_>(j, du * v, reset.value, reset.complement);
+        const Pair reset = row.logistic(reset_, j);
+        row.put<reset_>(j, du * row.kept(HEADS, j), reset.value, reset.complement);
         d_v[j / W] = du * reset.value;
-#else
-        const T u = tanh(row.gx(u_, j) + v), du = carrier * input * (1 - u * u);
 #endif
         dh_j = carrier * forget + held;
 #endif
@@ -292,7 +327,7 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
       std::memcpy(a.d_rh + at * s.G + s.row[u_], d_v.data(), sizeof(float) * s.H);
 #endif
     }
-    gemm(a.d_rh + here * s.G, s.G, w_back, s.G, vectors, rows, dh.data(), true);
+    gemm(a.d_rh + here * s.G, s.G, w, s.G, vectors, rows, dh.data(), true);
   }
   for (N b = 0; b < rows; ++b)
     for (N j = 0; j < s.H; j += W) {
@@ -302,43 +337,83 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
     }
 }
 
+// d_w = sum over steps and rows of d_rh ⊗ (h before the step), for `count` rows of the weights
+void weights(const Args& a, const Shape& s, N m, N first, N count) {
+  const N vectors = parts(s.H, W), samples = a.time * a.batch;
+  std::vector<T> sum(count * vectors), h(DEPTH * vectors);
+  std::vector<float> d(count * DEPTH);
+  for (N k = 0; k < samples; k += DEPTH) {
+    const N depth = samples - k < DEPTH ? samples - k : DEPTH;
+    auto at = [&](N i, N j) {
+      const N q = k + i - a.batch;
+      const float* row = q < 0 ? a.h0.row(m, 0, k + i) : a.hs + (m * samples + q) * s.H;
+      return load(row + j * W, s.H - j * W);
+    };
+    pack(at, depth, vectors, h.data());
+    for (N j = 0; j < parts(count, ROWS); ++j) {  // tile by tile, as `gemm` goes through them
+      const N r = share(count, ROWS, j), nr = share(count, ROWS, j + 1) - r;
+      const float* from = a.d_rh + (m * samples + k) * s.G + first + r;
+      float* to = d.data() + r * depth;
+      auto copy = [&](auto n) {
+        for (N i = 0; i < depth; ++i) std::memcpy(to + i * n, from + i * s.G, sizeof(float) * n);
+      };
+      nr == ROWS ? copy(std::integral_constant<N, ROWS>()) : copy(nr);
+    }
+    gemm(d.data(), 0, h.data(), depth, vectors, count, sum.data(), true);
+  }
+  for (N r = 0; r < count; ++r)
+    for (N j = 0; j < vectors; ++j)
+      store(a.d_w + (m * s.G + first + r) * s.H + j * W, sum[r * vectors + j], s.H - j * W);
+}
+
 // ------------------------------------------------------------------ threads
 
 template <class Work>
 void parallel(N items, N threads, Work work) {
-  std::atomic<N> next{0};
-  auto loop = [&] {
-    for (N i; (i = next++) < items;) work(i);
-  };
+  struct Loop {
+    Work& work;
+    N items;
+    std::atomic<N> next{0};
+    static void run(void* p) {
+      Loop& loop = *(Loop*)p;
+      for (N i; (i = loop.next++) < loop.items;) loop.work(i);
+    }
+  } loop{work, items};
+  if (threads > items) threads = items;
+  if (threads > 1 && GOMP_parallel) return GOMP_parallel(Loop::run, &loop, threads, 0);
   std::vector<std::thread> pool;
   try {
-    while ((N)pool.size() < (threads < items ? threads : items) - 1) pool.emplace_back(loop);
+    while ((N)pool.size() < threads - 1) pool.emplace_back(Loop::run, &loop);
   } catch (const std::system_error&) {  // no more threads to be had: those there do the work
   }
-  loop();
+  Loop::run(&loop);
   for (auto& thread : pool) thread.join();
 }
 
 void run(const Args& a, bool back) {
   const Shape s(a);
-  const N vectors = parts(s.H, W), size = s.vectors * s.H, size_back = back ? vectors * s.G : 0;
-  std::vector<T> w(a.models * size), w_back(a.models * size_back);
+  const N K = back ? s.G : s.H, vectors = back ? parts(s.H, W) : s.vectors;
+  std::vector<T> packed(a.models * K * vectors);
   const std::vector<N> rows = s.columns();
   parallel(a.models, a.threads, [&](N m) {
-    const View& v = a.w_h;
-    pack([&](N k, N c) { return rows[c] < 0 ? 0.f : v.row(m, 0, rows[c])[k]; }, s.H, s.vectors,
-         w.data() + m * size);
-    auto at = [&](N k, N c) { return c < s.H ? v.row(m, 0, k)[c] : 0.f; };
-    if (back) pack(at, s.G, vectors, w_back.data() + m * size_back);
+    T* out = packed.data() + m * K * vectors;
+    const auto row = [&](N i) { return i < 0 ? nullptr : a.w_h.row(m, 0, i); };
+    if (back) pack([&](N k, N j) { return load(row(k) + j * W, s.H - j * W); }, K, vectors, out);
+    else pack_transposed([&](N column) { return row(rows[column]); }, K, vectors, out);
   });
-  N cuts = a.models >= 4 * a.threads ? 1 : a.threads;  // of each model's batch
-  if (cuts > a.batch) cuts = a.batch;
-  parallel(a.models * cuts, a.threads, [&](N i) {
-    const N m = i / cuts, first = i % cuts * a.batch / cuts;
-    const N count = (i % cuts + 1) * a.batch / cuts - first;
-    if (back) backward(a, s, m, first, count, w.data() + m * size, w_back.data() + m * size_back);
-    else forward(a, s, m, first, count, w.data() + m * size);
+  auto each = [&](N total, auto work) {  // models, their `total` in so many cuts that threads share
+    N cuts = a.models >= 4 * a.threads ? 1 : a.threads;
+    if (cuts > total) cuts = total;
+    parallel(a.models * cuts, a.threads, [&](N i) {
+      const N first = i % cuts * total / cuts;
+      work(i / cuts, first, (i % cuts + 1) * total / cuts - first);
+    });
+  };
+  each(a.batch, [&](N m, N first, N count) {
+    const T* w = packed.data() + m * K * vectors;
+    back ? backward(a, s, m, first, count, w) : forward(a, s, m, first, count, w);
   });
+  if (back) each(s.G, [&](N m, N first, N count) { weights(a, s, m, first, count); });
 }
 }  // namespace
 

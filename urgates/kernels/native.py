@@ -176,7 +176,7 @@ class _View(ctypes.Structure):
 
 _SIZES = ("models", "time", "batch", "hidden", "downsize", "threads")
 _VIEWS = ("gx", "w_h", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
-_BUFFERS = ("hs", "cs", "stash", "d_gx", "d_rh", "dh0", "dc0")
+_BUFFERS = ("hs", "cs", "stash", "d_gx", "d_rh", "d_w", "dh0", "dc0")
 _AXES = {2: "mh", 3: "mbh", 4: "mtbh"}
 
 
@@ -210,8 +210,9 @@ def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **mor
 
 
 def stash_width(r: Recurrence, x: Inputs) -> int:
-    """Columns of the stash."""
-    return 0
+    """Columns of the stash: every head's activation, then tanh(c) or what a reset multiplies."""
+    extra = r.cell == "lstm" or "reset" in r.heads
+    return x.gx.shape[-1] + extra * x.w_h.shape[-1]
 
 
 def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
@@ -220,7 +221,7 @@ def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
     hs = x.gx.new_empty(shape)
     cs = x.gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
     stash = x.gx.new_empty(*shape[:3], stash_width(r, x) if training else 0)
-    _run(r, "forward", x, {"hs": hs, "cs": cs, "stash": stash})
+    _run(r, "forward", x, {"hs": hs, "cs": cs, **({"stash": stash} if training else {})})
     return States(hs, cs, stash)
 
 
@@ -232,12 +233,9 @@ def backward(
     d_gx = torch.empty_like(x.gx, memory_format=torch.contiguous_format)
     d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
     dh0, dc0 = x.gx.new_empty(x.h0.shape), x.gx.new_zeros(x.c0.shape)
-    buffers = states | {"d_gx": d_gx, "d_rh": d_rh, "dh0": dh0, "dc0": dc0}
+    d_w = x.w_h.new_empty(x.w_h.shape)
+    buffers = states | {"d_gx": d_gx, "d_rh": d_rh, "d_w": d_w, "dh0": dh0, "dc0": dc0}
     _run(r, "backward", x, buffers, dhs=dhs, dc_last=dc_last)
-    # h before step t is hs before it: two products spare a copy of all states
-    d_w = d_rh[:, 1:].flatten(1, 2).mT @ states["hs"][:, :-1].flatten(1, 2)
-    if x.gx.shape[1]:
-        d_w += d_rh[:, 0].mT @ x.h0
     d_b = x.gx.new_empty(x.gx.shape[0], 0)
     if x.b_u is not None:
         d_b = r.split(d_rh, x.w_h.shape[-1])["u"].sum((1, 2))

@@ -21,7 +21,7 @@ constexpr int W = 8, VECTORS = 2;
 #else
 constexpr int W = 4, VECTORS = 2;
 #endif
-constexpr int ROWS = 6;
+constexpr int ROWS = 6, DEPTH = 256;
 
 typedef float V __attribute__((vector_size(4 * W)));
 typedef int32_t VI __attribute__((vector_size(4 * W)));
@@ -40,8 +40,13 @@ inline T operator-(T a, T b) { return a.v - b.v; }
 inline T operator*(T a, T b) { return a.v * b.v; }
 inline T operator/(T a, T b) { return a.v / b.v; }
 inline T operator-(T a) { return -a.v; }
-inline T least(T a, T b) { return b.v < a.v ? b.v : a.v; }  // a NaN in `a` stays
+#if defined(__AVX512F__)
+inline T least(T a, T b) { return V(_mm512_min_ps(b.v, a.v)); }  // a NaN in `a` stays
+inline T greatest(T a, T b) { return V(_mm512_max_ps(b.v, a.v)); }
+#else
+inline T least(T a, T b) { return b.v < a.v ? b.v : a.v; }
 inline T greatest(T a, T b) { return b.v > a.v ? b.v : a.v; }
+#endif
 
 inline T load(const float* p, N n) {
   if (n >= W) return V(*(const VU*)p);
@@ -131,6 +136,12 @@ inline Pair sigmoid(T x) {
   return {value, e * value};
 }
 
+inline T smaller(Pair g) { return g.value.v <= g.complement.v ? g.value.v : -g.complement.v; }
+inline Pair both(T x) {  // from the smaller one; the sign bit tells which it is
+  const VI high = (VI)x.v < 0;
+  return {high ? 1 + x.v : x.v, high ? -x.v : 1 - x.v};
+}
+
 // ------------------------------------------------------------------ GEMM: out = a @ packed
 
 inline N parts(N total, N limit) { return (total + limit - 1) / limit; }
@@ -138,47 +149,58 @@ inline N share(N total, N limit, N i) { return total * i / parts(total, limit); 
 inline N padded(N n) { return parts(n, W) * W; }
 
 template <int R, int C>
-void tile(const float* a, N lda, const T* b, N K, T* out, N ldo, bool add) {
+void tile(const float* a, N lda, N step, const T* b, N K, T* out, N ldo, bool add) {
   V sum[R][C] = {};
-  for (N k = 0; k < K; ++k) {
+  for (N k = 0; k < K; ++k, a += step) {
     V x[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) x[c] = b[k * C + c].v;
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[r][c] += a[r * lda + k] * x[c];
+      for (int c = 0; c < C; ++c) sum[r][c] += a[r * lda] * x[c];
   }
   for (int r = 0; r < R; ++r)
     for (int c = 0; c < C; ++c) out[r * ldo + c] = add ? out[r * ldo + c].v + sum[r][c] : sum[r][c];
 }
 
-typedef void (*Tile)(const float*, N, const T*, N, T*, N, bool);
+typedef void (*Tile)(const float*, N, N, const T*, N, T*, N, bool);
 template <int... I>
 const Tile* tiles(std::integer_sequence<int, I...>) {
   static const Tile table[] = {tile<I / VECTORS + 1, I % VECTORS + 1>...};
   return table;
 }
 
-// a [rows, K] with row stride lda, packed [K, vectors * W], out [rows, vectors]
+// a(row, k) = a[row * lda + k], or tile after tile [K, ROWS] where lda = 0; packed [K, vectors * W],
+// out [rows, vectors]
 void gemm(const float* a, N lda, const T* packed, N K, N vectors, N rows, T* out, bool add) {
   const Tile* table = tiles(std::make_integer_sequence<int, ROWS * VECTORS>());
   for (N i = 0; i < parts(vectors, VECTORS); ++i) {
     const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
     for (N j = 0; j < parts(rows, ROWS); ++j) {
       const N r = share(rows, ROWS, j), nr = share(rows, ROWS, j + 1) - r;
-      table[(nr - 1) * VECTORS + nv - 1](a + r * lda, lda, packed + v * K, K, out + r * vectors + v,
-                                         vectors, add);
+      table[(nr - 1) * VECTORS + nv - 1](a + r * (lda ? lda : K), lda ? lda : 1, lda ? 1 : nr,
+                                         packed + v * K, K, out + r * vectors + v, vectors, add);
     }
   }
 }
 
-template <class At>  // at(k, column) of a matrix [K, vectors * W] into the order `gemm` reads
+template <class At>  // at(k, j), the vectors of a matrix [K, vectors * W], into `gemm`'s order
 void pack(At at, N K, N vectors, T* out) {
-  float* p = (float*)out;
   for (N i = 0; i < parts(vectors, VECTORS); ++i)
     for (N k = 0; k < K; ++k)
-      for (N c = share(vectors, VECTORS, i) * W; c < share(vectors, VECTORS, i + 1) * W; ++c)
-        *p++ = at(k, c);
+      for (N j = share(vectors, VECTORS, i); j < share(vectors, VECTORS, i + 1); ++j) *out++ = at(k, j);
+}
+
+template <class Row>  // the same from its columns, each a row of K floats, or null for zeros
+void pack_transposed(Row row, N K, N vectors, T* out) {
+  for (N i = 0; i < parts(vectors, VECTORS); ++i) {
+    const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
+    for (N c = 0; c < nv * W; ++c) {
+      const float* from = row(v * W + c);
+      float* to = (float*)(out + v * K) + c;
+      for (N k = 0; k < K; ++k) to[k * nv * W] = from ? from[k] : 0.f;
+    }
+  }
 }
 }  // namespace
