@@ -70,7 +70,9 @@ def _say_once(reason: str) -> None:
 
 def scan(
     r: Recurrence,
-    gx: Tensor,
+    x: Tensor,
+    w_x: Tensor,
+    b: Tensor | None,
     w_h: Tensor,
     b_u: Tensor | None,
     h0: Tensor,
@@ -83,8 +85,9 @@ def scan(
 
     Args:
         r: cell and gate.
-        gx: [T, B, G] or [M, T, B, G], input side of the pre-activations, biases included.
-        w_h: [G, H] or [M, G, H]. b_u: [H] or [M, H], bias inside a GRU's reset product, or None.
+        x: [T, B, I] or [M, T, B, I], the inputs.
+        w_x, b, w_h: [G, I], [G], [G, H] or [M, ...], weights and bias (or None) by rows of heads.
+        b_u: [H] or [M, H], bias inside a GRU's reset product, or None.
         h0, c0: [B, H] or [M, B, H].
         keep_h, keep_c: in [0, 1], broadcastable to the states over time, or None: how much of the
             old state a step holds (zoneout, padding).
@@ -92,18 +95,18 @@ def scan(
     Returns:
         hidden states [T, B, H] or [M, T, B, H], and the last cell state (zeros for a GRU).
     """
-    tensors = (gx, w_h, b_u, h0, c0, keep_h, keep_c)
-    if gx.dim() == 3:
-        tensors = [None if x is None else x.unsqueeze(0) for x in tensors]
+    tensors = (x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
+    if x.dim() == 3:
+        tensors = [None if a is None else a.unsqueeze(0) for a in tensors]
     models = tensors[0].shape[0]
-    tensors = [None if x is None else x.expand(models, *x.shape[1:]) for x in tensors]
+    inputs = Inputs(*(None if a is None else a.expand(models, *a.shape[1:]) for a in tensors))
     if choose(kernel) == "reference":
-        hs, cs = reference.scan(r, Inputs(*tensors))
-        c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else tensors[4]
+        hs, cs = reference.scan(r, inputs)
+        c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else inputs.c0
     else:
-        hs, c_last, *_ = _Scan.apply(r.key, kernel, torch.is_grad_enabled(), *tensors)
+        hs, c_last, *_ = _Scan.apply(r.key, kernel, torch.is_grad_enabled(), *inputs)
     # not hs[0], whose backward would fill and copy a tensor of zeros
-    return (hs.squeeze(0), c_last.squeeze(0)) if gx.dim() == 3 else (hs, c_last)
+    return (hs.squeeze(0), c_last.squeeze(0)) if x.dim() == 3 else (hs, c_last)
 
 
 # ------------------------------------------------------------------ torch.library ops
@@ -115,7 +118,9 @@ def _scan(
     key: str,
     kernel: str,
     training: bool,
-    gx: Tensor,
+    x: Tensor,
+    w_x: Tensor,
+    b: Tensor | None,
     w_h: Tensor,
     b_u: Tensor | None,
     h0: Tensor,
@@ -123,22 +128,21 @@ def _scan(
     keep_h: Tensor | None,
     keep_c: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    r, x = by_key(key), Inputs(gx, w_h, b_u, h0, c0, keep_h, keep_c)
-    states = _backend(kernel, r, gx).forward(r, x, training)
+    r, inputs = by_key(key), Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
+    states = _backend(kernel, r, x).forward(r, inputs, training)
     c_last = states.cs[:, -1] if states.cs.numel() else c0
     return states.hs, c_last.clone(), states.cs, states.stash
 
 
 @_scan.register_fake
-def _(key, kernel, training, gx, *others):
-    r, x = by_key(key), Inputs(gx, *others)
-    shape = (*gx.shape[:3], x.w_h.shape[-1])
-    width = _backend(kernel, r, gx).stash_width(r, x) if training else 0
+def _(key, kernel, training, *tensors):
+    r, inputs = by_key(key), Inputs(*tensors)
+    width = _backend(kernel, r, inputs.x).stash_width(r, inputs) if training else 0
     return (
-        gx.new_empty(shape),
-        torch.empty_like(x.c0),
-        gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0)),
-        gx.new_empty(*shape[:3], width),
+        inputs.x.new_empty(inputs.shape),
+        torch.empty_like(inputs.c0),
+        inputs.x.new_empty(inputs.shape if r.cell == "lstm" else (len(inputs.x), 0)),
+        inputs.x.new_empty(*inputs.shape[:3], width),
     )
 
 
@@ -146,7 +150,10 @@ def _(key, kernel, training, gx, *others):
 def _scan_backward(
     key: str,
     kernel: str,
-    gx: Tensor,
+    to_x: bool,
+    x: Tensor,
+    w_x: Tensor,
+    b: Tensor | None,
     w_h: Tensor,
     b_u: Tensor | None,
     h0: Tensor,
@@ -158,17 +165,21 @@ def _scan_backward(
     stash: Tensor,
     dhs: Tensor,
     dc_last: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    r, x = by_key(key), Inputs(gx, w_h, b_u, h0, c0, keep_h, keep_c)
-    backend = _backend(kernel, r, gx)
-    gradients = backend.backward(r, x, States(hs, cs, stash), dhs, dc_last)
-    return tuple(g.clone() if g is dc_last else g for g in gradients)  # ops may not alias inputs
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    r, inputs = by_key(key), Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
+    backend = _backend(kernel, r, x)
+    gradients = backend.backward(r, inputs, States(hs, cs, stash), dhs, dc_last, to_x)
+    # an op's returns may alias neither its inputs nor one another
+    return tuple(g.clone() if g is dc_last or not g.numel() else g for g in gradients)
 
 
 @_scan_backward.register_fake
-def _(key, kernel, gx, w_h, b_u, h0, c0, keep_h, keep_c, hs, cs, stash, dhs, dc_last):
-    d_b = gx.new_empty(gx.shape[0], 0) if b_u is None else torch.empty_like(b_u)
-    return (*(torch.empty_like(x) for x in (gx, w_h)), d_b, torch.empty_like(h0), dc_last.clone())
+def _(key, kernel, to_x, *tensors):
+    found = [
+        tensors[0].new_empty(len(tensors[0]), 0) if a is None else a.new_empty(a.shape)
+        for a in tensors[:7]
+    ]
+    return tuple(found if to_x else [tensors[0].new_empty(len(tensors[0]), 0), *found[1:]])
 
 
 # ------------------------------------------------------------------ autograd and the model axis
@@ -203,14 +214,16 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dhs, dc_last, *_):
-        _, _, b_u, _, c0, *_, hs, _, _ = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        hs, c0, to_x = saved[-3], saved[6], ctx.needs_input_grad[3]
         dhs = hs.new_zeros(()).expand_as(hs) if dhs is None else dhs
         dc_last = torch.zeros_like(c0) if dc_last is None else dc_last
         # torch.compile cannot trace a Function inside a Function's backward: there, no second order
         run = torch.ops.urgates.scan_backward
         run = run if torch.compiler.is_compiling() else _ScanBackward.apply
-        d_gx, d_w, d_b, d_h, d_c = run(ctx.key, ctx.kernel, *ctx.saved_tensors, dhs, dc_last)
-        return None, None, None, d_gx, d_w, None if b_u is None else d_b, d_h, d_c, None, None
+        found = run(ctx.key, ctx.kernel, to_x, *saved, dhs, dc_last)
+        found = [None if a is None else g for a, g in zip(saved, found, strict=False)]
+        return None, None, None, found[0] if to_x else None, *found[1:], None, None
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -224,7 +237,7 @@ class _ScanBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.key, _, *tensors = inputs
+        ctx.key, _, _, *tensors = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
@@ -238,11 +251,10 @@ class _ScanBackward(torch.autograd.Function):
 
         with torch.enable_grad():
             *tensors, _, _, _, dhs, dc_last = (None if x is None else partial(x) for x in saved)
-            gx, w_h, b_u, h0, c0, *_ = tensors
             hs, cs = reference.scan(r, Inputs(*tensors))
             states = [(hs, dhs), (cs[:, -1], dc_last)] if r.cell == "lstm" else [(hs, dhs)]
-            primal = [(x, v) for x, v in zip((gx, w_h, b_u, h0, c0), outer, strict=True)]
-            primal = [(x, v) for x, v in primal if x is not None and v is not None]
+            primal = [(x, v) for x, v in zip(tensors[:7], outer, strict=True)]
+            primal = [(x, v) for x, v in primal if x is not None and v is not None and v.numel()]
             first = torch.autograd.grad(
                 [y for y, _ in states],
                 [x for x, _ in primal],
@@ -250,18 +262,19 @@ class _ScanBackward(torch.autograd.Function):
                 create_graph=True,
                 materialize_grads=True,
             )
-            inputs = [gx, w_h, *([] if b_u is None else [b_u]), h0, c0, dhs, dc_last]
             used = [(g, v) for g, (_, v) in zip(first, primal, strict=True) if g.requires_grad]
-            d_gx, d_w, *d_b, d_h, d_c, d_dhs, d_dc = torch.autograd.grad(
-                [g for g, _ in used],
-                inputs,
-                [v for _, v in used],
-                create_graph=further,
-                allow_unused=True,
+            found = iter(
+                torch.autograd.grad(
+                    [g for g, _ in used],
+                    [x for x in (*tensors[:7], dhs, dc_last) if x is not None],
+                    [v for _, v in used],
+                    create_graph=further,
+                    allow_unused=True,
+                )
             )
-        d_b = d_b[0] if d_b else None
-        return None, None, d_gx, d_w, d_b, d_h, d_c, *[None] * 5, d_dhs, d_dc
+        inner = [None if x is None else next(found) for x in tensors[:7]]
+        return None, None, None, *inner, *[None] * 5, *found
 
     @staticmethod
     def vmap(info, in_dims, *args):
-        return _stack(_ScanBackward, info, in_dims, *args), (0,) * 5
+        return _stack(_ScanBackward, info, in_dims, *args), (0,) * 7

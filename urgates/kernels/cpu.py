@@ -12,37 +12,46 @@ import torch
 from torch import Tensor
 
 from urgates import symbolic
-from urgates.kernels.reference import Inputs, Recurrence, States, Step, hold, keep_at, step
+from urgates.kernels.reference import (
+    Gradients,
+    Inputs,
+    Recurrence,
+    States,
+    Step,
+    hold,
+    keep_at,
+    step,
+)
 
 
 def stash_width(r: Recurrence, x: Inputs) -> int:
-    """Columns of the stash: this kernel finds everything it needs in the states."""
-    return 0
+    """Columns of the stash: the input side; the rest follows from the states."""
+    return x.w_h.shape[1]
 
 
 def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
     """The states, without a graph; `training` says whether backward may follow."""
-    shape = (*x.gx.shape[:3], x.w_h.shape[-1])
-    hs = x.gx.new_empty(shape)
-    cs = x.gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
+    gx = x.input_side()
+    hs = gx.new_empty(x.shape)
+    cs = gx.new_empty(x.shape if r.cell == "lstm" else (len(gx), 0))
     h, c, w = x.h0, x.c0, x.w_h.mT
     b_u = None if x.b_u is None else x.b_u.unsqueeze(1)
-    for t, gx_t in enumerate(x.gx.unbind(1)):
+    for t, gx_t in enumerate(gx.unbind(1)):
         new = step(r, gx_t, h @ w, b_u, h, c)
         h = hs[:, t].copy_(hold(new.h, h, keep_at(x.keep_h, t)))
         if r.cell == "lstm":
             c = cs[:, t].copy_(hold(new.c, c, keep_at(x.keep_c, t)))
-    return States(hs, cs, x.gx.new_empty(*shape[:3], 0))
+    return States(hs, cs, gx if training else gx[..., :0].clone())
 
 
 def replay(r: Recurrence, x: Inputs, states: States) -> tuple[Step, Tensor, Tensor]:
     """Every step's gates at once from the known states: (Step [M, T, B, ·], h and c before it)."""
-    hs, cs, _ = states
+    hs, cs, gx = states
     T = hs.shape[1]
     h = torch.cat([x.h0.unsqueeze(1), hs[:, :-1]], 1)[:, :T]
     c = torch.cat([x.c0.unsqueeze(1), cs[:, :-1]], 1)[:, :T] if r.cell == "lstm" else h
     rh = (h.flatten(1, 2) @ x.w_h.mT).unflatten(1, h.shape[1:3])
-    return step(r, x.gx, rh, None if x.b_u is None else x.b_u[:, None, None], h, c), h, c
+    return step(r, gx, rh, None if x.b_u is None else x.b_u[:, None, None], h, c), h, c
 
 
 class Head:
@@ -85,12 +94,13 @@ def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
 
 
 def backward(
-    r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
+    r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor, to_x: bool = True
+) -> Gradients:
+    """Gradients from those of the hidden states and the last cell state; of x only if `to_x`."""
     lstm = r.cell == "lstm"
     s, h_prev, c_prev = replay(r, x, states)
-    rows = r.split(d_gx := torch.empty_like(x.gx), x.h0.shape[-1])
+    d_gx = x.x.new_empty(*x.shape[:3], x.w_h.shape[1])
+    rows = r.split(d_gx, x.h0.shape[-1])
     heads = gate_heads(r, s, c_prev)
     heads["u"] = Head(s.input * (1 - s.u * s.u), x.h0.shape[-1])
     if lstm:
@@ -103,10 +113,10 @@ def backward(
     forget, reset = s.forget.unbind(1), s.out.unbind(1)
 
     # what h_{t-1} saw: the same rows, but a GRU's u behind its reset gate
-    d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(x.gx)
+    d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(d_gx)
     recurrent_rows = r.split(d_rh, x.h0.shape[-1])
     dh, dc = torch.zeros_like(x.h0), dc_last
-    for t in reversed(range(x.gx.shape[1])):
+    for t in reversed(range(x.shape[1])):
         dh, dh_held = release(dhs[:, t] + dh, keep_at(x.keep_h, t))
         if lstm:
             dc, dc_held = release(dc, keep_at(x.keep_c, t))
@@ -126,8 +136,18 @@ def backward(
         else:
             dh = dh + through
     d_w = d_rh.flatten(1, 2).mT @ h_prev.flatten(1, 2)
-    d_b = recurrent_rows["u"].sum((1, 2)) if x.b_u is not None else x.gx.new_empty(x.gx.shape[0], 0)
-    return d_gx, d_w, d_b, dh, dc if lstm else torch.zeros_like(x.c0)
+    d_b_u = recurrent_rows["u"].sum((1, 2)) if x.b_u is not None else d_w.new_empty(len(d_w), 0)
+    dc = dc if lstm else torch.zeros_like(x.c0)
+    return Gradients(*through_input_side(x, d_gx, to_x), d_w, d_b_u, dh, dc)
+
+
+def through_input_side(x: Inputs, d_gx: Tensor, to_x: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, w_x and b from those of the pre-activations."""
+    d = d_gx.flatten(1, 2)
+    empty = d.new_empty(len(d), 0)
+    d_x = (d @ x.w_x).unflatten(1, x.x.shape[1:3]) if to_x else empty
+    d_w = (x.x.flatten(1, 2).mT @ d).mT.contiguous()  # 7x faster than dᵀ·x for few inputs
+    return d_x, d_w, empty if x.b is None else d.sum(1)
 
 
 def release(gradient: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor | float]:

@@ -41,15 +41,15 @@ struct View {  // strides of model, time, batch (or weight row) and unit; 0 wher
 };
 
 struct Args {
-  N models, time, batch, hidden, downsize, threads;
-  View gx, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
+  N models, time, batch, hidden, inputs, downsize, threads;
+  View x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
   float *hs, *cs, *stash;  // [M, T, B, H or S]
-  float *d_gx, *d_rh, *d_w, *dh0, *dc0;
+  float *d_gx, *d_rh, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0, *d_c0;
 };
 
 struct Shape {
-  N H, S, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
-  explicit Shape(const Args& a) : H(a.hidden) {
+  N H, I, K, S, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
+  explicit Shape(const Args& a) : H(a.hidden), I(a.inputs), K(H + I + 1) {
     for (int i = 0; i < HEADS; ++i) {
       width[i] = KIND[i] & MASTER ? H / a.downsize : H;
       row[i] = G, vector[i] = vectors;
@@ -76,18 +76,15 @@ struct Row {
   const Shape& s;
   N C, size;                 // C neurons share a unit of a master head
   std::vector<T> buffer;     // for heads that need the whole row, and one read past its end
-  const float* x = nullptr;  // the step's gx
-  const T* z = nullptr;      // the step's GEMM
-  float* stash = nullptr;    // the step's activations; null if no backward follows
-  float* dx = nullptr;       // where gradients of the pre-activations go
+  const T* z = nullptr;    // the step's pre-activations
+  float* stash = nullptr;  // the step's activations; null if no backward follows
+  float* dz = nullptr;     // where gradients of the pre-activations go
 
   Row(const Shape& shape, N downsize)
       : s(shape), C(downsize), size(parts(shape.H, W)), buffer((size * HEADS + 1) * SLOTS) {}
 
   float* slot(int head, int i) { return (float*)(buffer.data() + (SLOTS * head + i) * size); }
-  T gx(int head, N j) const { return load(x + s.row[head] + j, s.width[head] - j); }
-  T rh(int head, N j) const { return z[s.vector[head] + j / W]; }
-  T pre(int head, N j) const { return gx(head, j) + rh(head, j); }
+  T pre(int head, N j) const { return z[s.vector[head] + j / W]; }
 
   float* stashed(int head, N j) { return stash + (head < HEADS ? s.row[head] : s.G) + j; }
   T kept(int head, N j) { return load(stashed(head, j), (head < HEADS ? s.width[head] : s.H) - j); }
@@ -114,7 +111,7 @@ struct Row {
   template <int head>  // d is the gradient of the activation
   void put(N j, T d, T value, T complement) {
     if constexpr (whole_row(head)) store(slot(head, GRADIENT) + j, d, W);
-    else store(dx + s.row[head] + j, d * value * complement, s.H - j);
+    else store(dz + s.row[head] + j, d * value * complement, s.H - j);
   }
 
   void begin() {
@@ -190,7 +187,7 @@ void Row<BACK>::cumax(int head, float* below, float* above) {
 template <bool BACK>
 void Row<BACK>::backward(int head) {
   const N n = s.width[head];
-  float *d = slot(head, GRADIENT), *out = dx + s.row[head];
+  float *d = slot(head, GRADIENT), *out = dz + s.row[head];
   if (C > 1)
     for (N k = 0; k < n; ++k) {
       T sum = 0.f;
@@ -219,20 +216,61 @@ void Row<BACK>::backward(int head) {
     store(out + j, load(p + j, W) * (load(d + j, W) - mean), n - j);
 }
 
+// ------------------------------------------------------------------ h, x and 1 side by side
+// One product of [h x 1] with [w_h w_x b] is a step's pre-activations, so that the input side never
+// lies in memory.  A reset gate multiplies what comes from h only: there u has b_u in b's place and
+// nothing from x, and `_x` names the product of [x 1] with u's own rows of [w_x b].
+
+void join(const Args& a, const Shape& s, N m, N t, N b, const float* h, float* out) {
+  std::memcpy(out, h, sizeof(float) * s.H);
+  const float* x = a.x.row(m, t, b);
+  for (N i = 0; i < s.I; ++i) out[s.H + i] = x[i * a.x.h];
+  out[s.H + s.I] = 1;
+}
+
+void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
+  std::vector<float> rows(s.G * s.K), rows_x(RESET * s.H * (s.I + 1));
+  for (N g = 0; g < s.G; ++g) {
+    float *row = rows.data() + g * s.K, *input = row + s.H;
+    std::memcpy(row, a.w_h.row(m, 0, g), sizeof(float) * s.H);
+#if RESET
+    const N j = g - s.row[u_];
+    if (0 <= j && j < s.H) {
+      input[s.I] = a.b_u.p ? a.b_u.row(m, 0, 0)[j] : 0;
+      input = rows_x.data() + j * (s.I + 1);
+    }
+#endif
+    for (N i = 0; i < s.I; ++i) input[i] = a.w_x.row(m, 0, g)[i];
+    input[s.I] = a.b.p ? a.b.row(m, 0, 0)[g] : 0;
+  }
+  const std::vector<N> columns = s.columns();
+  auto row = [&](N c) { return columns[c] < 0 ? nullptr : rows.data() + columns[c] * s.K; };
+  pack_transposed(row, s.K, s.vectors, packed);
+#if RESET
+  auto row_x = [&](N c) { return c < s.H ? rows_x.data() + c * (s.I + 1) : nullptr; };
+  pack_transposed(row_x, s.I + 1, parts(s.H, W), packed_x);
+#endif
+}
+
 // ------------------------------------------------------------------ the loops over time
 
-void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
-  std::vector<T> z(rows * s.vectors);
+void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x) {
+  const N lda = padded(s.K), vectors = parts(s.H, W);
+  std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors);
+  std::vector<float> joined(rows * lda);
   Row<false> row(s, a.downsize);
   for (N t = 0; t < a.time; ++t) {
     const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
     const float* h0 = t ? a.hs + here - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
-    gemm(h0, ldh, w, s.H, s.vectors, rows, z.data(), false);
+    for (N b = 0; b < rows; ++b)
+      join(a, s, m, t, first + b, h0 + b * ldh, joined.data() + b * lda);
+    gemm(joined.data(), lda, w, s.K, s.vectors, rows, z.data(), false);
+    if (RESET) gemm(joined.data() + s.H, lda, w_x, s.I + 1, vectors, rows, z_x.data(), false);
     for (N b = first; b < first + rows; ++b) {
       const N at = here + (b - first) * s.H;
       const float* h_row = h0 + (b - first) * ldh;
-      row.x = a.gx.row(m, t, b), row.z = z.data() + (b - first) * s.vectors;
+      row.z = z.data() + (b - first) * s.vectors;
       if (a.stash) row.stash = a.stash + (here / s.H + b - first) * s.S;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
@@ -250,12 +288,12 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
         }
         store(a.cs + at + j, c, n);
 #else
-        T v = row.rh(u_, j);
-        if (a.b_u.p) v = v + a.b_u.at(m, 0, 0, j, n);
+        T z_u = row.pre(u_, j);
 #if RESET
-        v = row.keep(HEADS, j, v) * row.logistic(reset_, j).value;
+        const T reset = row.logistic(reset_, j).value;
+        z_u = z_x[(b - first) * vectors + j / W] + row.keep(HEADS, j, z_u) * reset;
 #endif
-        T h = forget * old_h + input * row.keep(u_, j, tanh(row.gx(u_, j) + v));
+        T h = forget * old_h + input * row.keep(u_, j, tanh(z_u));
 #endif
         if (a.keep_h.p) {
           const T keep = a.keep_h.at(m, t, b, j, n);
@@ -281,7 +319,7 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
       row.stash = a.stash + at * s.S;
-      row.dx = a.d_gx + at * s.G;
+      row.dz = a.d_gx + at * s.G;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
@@ -318,12 +356,12 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
 #endif
         dh_j = carrier * forget + held;
 #endif
-        store(row.dx + s.row[u_] + j, du, n);
+        store(row.dz + s.row[u_] + j, du, n);
         /*@put*/
       }
       row.end();
 #if RESET  // the hidden state saw u's gradient behind the reset gate
-      std::memcpy(a.d_rh + at * s.G, row.dx, sizeof(float) * s.G);
+      std::memcpy(a.d_rh + at * s.G, row.dz, sizeof(float) * s.G);
       std::memcpy(a.d_rh + at * s.G + s.row[u_], d_v.data(), sizeof(float) * s.H);
 #endif
     }
@@ -332,38 +370,71 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
   for (N b = 0; b < rows; ++b)
     for (N j = 0; j < s.H; j += W) {
       const N at = (m * a.batch + first + b) * s.H + j;
-      store(a.dh0 + at, dh[b * vectors + j / W], s.H - j);
-      if (LSTM) store(a.dc0 + at, dc[b * vectors + j / W], s.H - j);
+      store(a.d_h0 + at, dh[b * vectors + j / W], s.H - j);
+      if (LSTM) store(a.d_c0 + at, dc[b * vectors + j / W], s.H - j);
     }
 }
 
-// d_w = sum over steps and rows of d_rh ⊗ (h before the step), for `count` rows of the weights
-void weights(const Args& a, const Shape& s, N m, N first, N count) {
-  const N vectors = parts(s.H, W), samples = a.time * a.batch;
-  std::vector<T> sum(count * vectors), h(DEPTH * vectors);
-  std::vector<float> d(count * DEPTH);
+// Sum over steps and batch rows of d ⊗ [h x 1], for `count` rows of the weights; of [x 1] only with
+// `input`.  Tile by tile, as `gemm` goes through them.
+std::vector<float> outer(const Args& a, const Shape& s, N m, N first, N count, bool input) {
+  const N columns = input ? s.I + 1 : s.K, vectors = parts(columns, W);
+  const N samples = a.time * a.batch;
+  const float* source = (input ? a.d_gx : a.d_rh) + m * samples * s.G + first;
+  std::vector<T> sum(count * vectors), packed(DEPTH * vectors);
+  std::vector<float> d(count * DEPTH), joined(s.H + padded(s.K) + W);
   for (N k = 0; k < samples; k += DEPTH) {
     const N depth = samples - k < DEPTH ? samples - k : DEPTH;
-    auto at = [&](N i, N j) {
-      const N q = k + i - a.batch;
-      const float* row = q < 0 ? a.h0.row(m, 0, k + i) : a.hs + (m * samples + q) * s.H;
-      return load(row + j * W, s.H - j * W);
+    auto at = [&](N i) {
+      const N t = (k + i) / a.batch, b = (k + i) % a.batch;
+      const float* h = t ? a.hs + (m * samples + k + i - a.batch) * s.H : a.h0.row(m, 0, b);
+      join(a, s, m, t, b, h, joined.data());
+      return joined.data() + (input ? s.H : 0);
     };
-    pack(at, depth, vectors, h.data());
-    for (N j = 0; j < parts(count, ROWS); ++j) {  // tile by tile, as `gemm` goes through them
+    pack(at, depth, vectors, packed.data(), columns);
+    for (N j = 0; j < parts(count, ROWS); ++j) {
       const N r = share(count, ROWS, j), nr = share(count, ROWS, j + 1) - r;
-      const float* from = a.d_rh + (m * samples + k) * s.G + first + r;
+      const float* from = source + k * s.G + r;
       float* to = d.data() + r * depth;
       auto copy = [&](auto n) {
         for (N i = 0; i < depth; ++i) std::memcpy(to + i * n, from + i * s.G, sizeof(float) * n);
       };
       nr == ROWS ? copy(std::integral_constant<N, ROWS>()) : copy(nr);
     }
-    gemm(d.data(), 0, h.data(), depth, vectors, count, sum.data(), true);
+    gemm(d.data(), 0, packed.data(), depth, vectors, count, sum.data(), true);
   }
+  std::vector<float> out(count * columns);
   for (N r = 0; r < count; ++r)
-    for (N j = 0; j < vectors; ++j)
-      store(a.d_w + (m * s.G + first + r) * s.H + j * W, sum[r * vectors + j], s.H - j * W);
+    std::memcpy(out.data() + r * columns, sum.data() + r * vectors, sizeof(float) * columns);
+  return out;
+}
+
+void weights(const Args& a, const Shape& s, N m, N first, N count) {
+  const auto put = [&](const float* row, N g) {  // [w_x b] of row g
+    std::memcpy(a.d_w_x + (m * s.G + g) * s.I, row, sizeof(float) * s.I);
+    if (a.b.p) a.d_b[m * s.G + g] = row[s.I];
+  };
+  const std::vector<float> sum = outer(a, s, m, first, count, false);
+  for (N r = 0; r < count; ++r) {
+    const float* row = sum.data() + r * s.K;
+    const N g = first + r;
+    std::memcpy(a.d_w_h + (m * s.G + g) * s.H, row, sizeof(float) * s.H);
+#if RESET
+    const N j = g - s.row[u_];
+    if (0 <= j && j < s.H) {
+      if (a.b_u.p) a.d_b_u[m * s.H + j] = row[s.K - 1];
+      continue;
+    }
+#endif
+    put(row + s.H, g);
+  }
+#if RESET
+  const N from = first < s.row[u_] ? s.row[u_] : first, end = s.row[u_] + s.H;
+  const N to = first + count < end ? first + count : end;
+  if (from >= to) return;
+  const std::vector<float> sum_x = outer(a, s, m, from, to - from, true);
+  for (N g = from; g < to; ++g) put(sum_x.data() + (g - from) * (s.I + 1), g);
+#endif
 }
 
 // ------------------------------------------------------------------ threads
@@ -392,14 +463,13 @@ void parallel(N items, N threads, Work work) {
 
 void run(const Args& a, bool back) {
   const Shape s(a);
-  const N K = back ? s.G : s.H, vectors = back ? parts(s.H, W) : s.vectors;
-  std::vector<T> packed(a.models * K * vectors);
-  const std::vector<N> rows = s.columns();
+  const N size = back ? s.G * parts(s.H, W) : s.K * s.vectors;
+  const N size_x = RESET && !back ? (s.I + 1) * parts(s.H, W) : 0;
+  std::vector<T> packed(a.models * size), packed_x(a.models * size_x);
   parallel(a.models, a.threads, [&](N m) {
-    T* out = packed.data() + m * K * vectors;
-    const auto row = [&](N i) { return i < 0 ? nullptr : a.w_h.row(m, 0, i); };
-    if (back) pack([&](N k, N j) { return load(row(k) + j * W, s.H - j * W); }, K, vectors, out);
-    else pack_transposed([&](N column) { return row(rows[column]); }, K, vectors, out);
+    T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
+    if (back) pack([&](N g) { return a.w_h.row(m, 0, g); }, s.G, parts(s.H, W), w, s.H);
+    else join_weights(a, s, m, w, w_x);
   });
   auto each = [&](N total, auto work) {  // models, their `total` in so many cuts that threads share
     N cuts = a.models >= 4 * a.threads ? 1 : a.threads;
@@ -410,8 +480,8 @@ void run(const Args& a, bool back) {
     });
   };
   each(a.batch, [&](N m, N first, N count) {
-    const T* w = packed.data() + m * K * vectors;
-    back ? backward(a, s, m, first, count, w) : forward(a, s, m, first, count, w);
+    const T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
+    back ? backward(a, s, m, first, count, w) : forward(a, s, m, first, count, w, w_x);
   });
   if (back) each(s.G, [&](N m, N first, N count) { weights(a, s, m, first, count); });
 }

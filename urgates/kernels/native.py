@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from urgates import symbolic
-from urgates.kernels.reference import Inputs, Recurrence, States
+from urgates.kernels.reference import Gradients, Inputs, Recurrence, States
 
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
 LINK = ("-shared", "-fPIC", "-pthread")
@@ -174,9 +174,9 @@ class _View(ctypes.Structure):
     _fields_ = [("p", ctypes.c_void_p), *((axis, ctypes.c_int64) for axis in "mtbh")]
 
 
-_SIZES = ("models", "time", "batch", "hidden", "downsize", "threads")
-_VIEWS = ("gx", "w_h", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
-_BUFFERS = ("hs", "cs", "stash", "d_gx", "d_rh", "d_w", "dh0", "dc0")
+_SIZES = ("models", "time", "batch", "hidden", "inputs", "downsize", "threads")
+_VIEWS = ("x", "w_x", "b", "w_h", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
+_BUFFERS = ("hs", "cs", "stash", "d_gx", "d_rh", "d_w_x", "d_b", "d_w_h", "d_b_u", "d_h0", "d_c0")
 _AXES = {2: "mh", 3: "mbh", 4: "mtbh"}
 
 
@@ -190,15 +190,12 @@ class _Args(ctypes.Structure):
 
 def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **more: Tensor):
     """Call the library. Inputs come with any strides, `buffers` are contiguous."""
-    (models, time, batch, rows), hidden = x.gx.shape, x.w_h.shape[-1]
-    args = _Args(models, time, batch, hidden, threads=torch.get_num_threads())
-    masters = sum(head.endswith("_master") for head in r.heads)
-    width = rows - (len(r.heads) - masters) * hidden
-    args.downsize = masters * hidden // width if masters else 1
+    args = _Args(*x.shape, x.x.shape[-1], threads=torch.get_num_threads())
+    args.downsize = r.downsize(x.w_h.shape[1], x.w_h.shape[2])
     views = {k: v for k, v in (x._asdict() | more).items() if v is not None}
     for name, v in views.items():
         if name in ("keep_h", "keep_c"):
-            v = v.expand(models, time, batch, hidden)
+            v = v.expand(x.shape)
         wide = v.stride(-1) == 0 and name in ("keep_h", "keep_c", "dhs", "dc_last")
         if v.stride(-1) != 1 and not wide:
             v = views[name] = v.contiguous()  # `views` keeps it alive
@@ -212,31 +209,30 @@ def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **mor
 def stash_width(r: Recurrence, x: Inputs) -> int:
     """Columns of the stash: every head's activation, then tanh(c) or what a reset multiplies."""
     extra = r.cell == "lstm" or "reset" in r.heads
-    return x.gx.shape[-1] + extra * x.w_h.shape[-1]
+    return x.w_h.shape[1] + extra * x.w_h.shape[2]
 
 
 def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
     """The states; `training` says whether backward may follow."""
-    shape = (*x.gx.shape[:3], x.w_h.shape[-1])
-    hs = x.gx.new_empty(shape)
-    cs = x.gx.new_empty(shape if r.cell == "lstm" else (shape[0], 0))
-    stash = x.gx.new_empty(*shape[:3], stash_width(r, x) if training else 0)
+    hs = x.x.new_empty(x.shape)
+    cs = x.x.new_empty(x.shape if r.cell == "lstm" else (len(hs), 0))
+    stash = x.x.new_empty(*x.shape[:3], stash_width(r, x) if training else 0)
     _run(r, "forward", x, {"hs": hs, "cs": cs, **({"stash": stash} if training else {})})
     return States(hs, cs, stash)
 
 
 def backward(
-    r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
+    r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor, to_x: bool = True
+) -> Gradients:
+    """Gradients from those of the hidden states and the last cell state; of x only if `to_x`."""
     states = {k: v.contiguous() for k, v in states._asdict().items()}
-    d_gx = torch.empty_like(x.gx, memory_format=torch.contiguous_format)
+    d_gx = x.x.new_empty(*x.shape[:3], x.w_h.shape[1])
     d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
-    dh0, dc0 = x.gx.new_empty(x.h0.shape), x.gx.new_zeros(x.c0.shape)
-    d_w = x.w_h.new_empty(x.w_h.shape)
-    buffers = states | {"d_gx": d_gx, "d_rh": d_rh, "d_w": d_w, "dh0": dh0, "dc0": dc0}
-    _run(r, "backward", x, buffers, dhs=dhs, dc_last=dc_last)
-    d_b = x.gx.new_empty(x.gx.shape[0], 0)
-    if x.b_u is not None:
-        d_b = r.split(d_rh, x.w_h.shape[-1])["u"].sum((1, 2))
-    return d_gx, d_w, d_b, dh0, dc0
+    empty = d_gx.new_empty(len(d_gx), 0)
+    found = {k: empty if v is None else v.new_empty(v.shape) for k, v in x._asdict().items()}
+    found = {k: found[k] for k in Gradients._fields[1:]}
+    if r.cell == "gru":
+        found["c0"].zero_()
+    buffers = {f"d_{k}": v for k, v in found.items()} | {"d_gx": d_gx, "d_rh": d_rh}
+    _run(r, "backward", x, states | buffers, dhs=dhs, dc_last=dc_last)
+    return Gradients(d_gx @ x.w_x.unsqueeze(1) if to_x else empty, **found)

@@ -54,12 +54,16 @@ class Recurrence:
             start += width
         return rows
 
+    def downsize(self, rows: int, hidden_size: int) -> int:
+        """How many units share one of a master head, where the weights have so many rows."""
+        masters = sum(head.endswith("master") for head in self.heads)
+        width = rows - (len(self.heads) - masters) * hidden_size
+        return masters * hidden_size // width if masters else 1
+
     def split(self, x: Tensor, hidden_size: int) -> dict[str, Tensor]:
         """Views of x [..., G] by head."""
-        masters = sum(head.endswith("master") for head in self.heads)
-        width = x.shape[-1] - (len(self.heads) - masters) * hidden_size
-        downsize = masters * hidden_size // width if masters else 1
-        return {head: x[..., rows] for head, rows in self.rows(hidden_size, downsize).items()}
+        rows = self.rows(hidden_size, self.downsize(x.shape[-1], hidden_size))
+        return {head: x[..., where] for head, where in rows.items()}
 
 
 _BY_KEY: dict[str, Recurrence] = {}
@@ -73,13 +77,26 @@ def by_key(key: str) -> Recurrence:
 class Inputs(NamedTuple):
     """The tensors of a recurrence over M models, T steps and B rows."""
 
-    gx: Tensor  # [M, T, B, G] input side of the pre-activations, biases included
+    x: Tensor  # [M, T, B, I]
+    w_x: Tensor  # [M, G, I]
+    b: Tensor | None  # [M, G]
     w_h: Tensor  # [M, G, H]
-    b_u: Tensor | None  # [M, H] bias inside a GRU's reset product
+    b_u: Tensor | None  # [M, H] bias inside a GRU's reset product, None without one
     h0: Tensor  # [M, B, H]
     c0: Tensor
     keep_h: Tensor | None = None  # in [0, 1], broadcastable to [M, T, B, H]: how much of the old
     keep_c: Tensor | None = None  # state a step holds (zoneout, padding)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(M, T, B, H) of the states."""
+        return *self.x.shape[:3], self.w_h.shape[-1]
+
+    def input_side(self) -> Tensor:
+        """What the input adds to the pre-activations, biases included [M, T, B, G]."""
+        gx = self.x.flatten(1, 2) @ self.w_x.mT
+        gx = gx if self.b is None else gx + self.b.unsqueeze(1)
+        return gx.unflatten(1, self.x.shape[1:3])
 
 
 class States(NamedTuple):
@@ -88,6 +105,18 @@ class States(NamedTuple):
     hs: Tensor  # [M, T, B, H]
     cs: Tensor  # [M, T, B, H], or [M, 0] of a GRU
     stash: Tensor  # [M, T, B, S], whatever else spares the backward pass work; S may be 0
+
+
+class Gradients(NamedTuple):
+    """What a kernel's backward returns: shapes as in `Inputs`, empty for what is None."""
+
+    x: Tensor
+    w_x: Tensor
+    b: Tensor
+    w_h: Tensor
+    b_u: Tensor
+    h0: Tensor
+    c0: Tensor
 
 
 class Step(NamedTuple):
@@ -142,11 +171,11 @@ def scan(r: Recurrence, x: Inputs) -> tuple[Tensor, Tensor]:
     """Hidden and cell states [M, T, B, H] (a GRU's cell states are its hidden states)."""
     h, c, hs, cs = x.h0, x.c0, [], []
     b_u = None if x.b_u is None else x.b_u.unsqueeze(1)
-    for t, gx_t in enumerate(x.gx.unbind(1)):  # gx[:, t] would make the backward O(T²)
+    for t, gx_t in enumerate(x.input_side().unbind(1)):  # gx[:, t] would make the backward O(T²)
         new = step(r, gx_t, h @ x.w_h.mT, b_u, h, c)
         h = hold(new.h, h, keep_at(x.keep_h, t))
         c = hold(new.c, c, keep_at(x.keep_c, t)) if r.cell == "lstm" else h
         hs.append(h)
         cs.append(c)
-    empty = x.gx.new_empty(x.gx.shape[0], 0, x.gx.shape[2], x.w_h.shape[-1])
-    return (torch.stack(hs, 1), torch.stack(cs, 1)) if hs else (empty, empty.clone())
+    empty = x.h0.unsqueeze(1)[:, :0]
+    return (torch.stack(hs, 1), torch.stack(cs, 1)) if hs else (empty, empty)

@@ -185,11 +185,15 @@ void gemm(const float* a, N lda, const T* packed, N K, N vectors, N rows, T* out
   }
 }
 
-template <class At>  // at(k, j), the vectors of a matrix [K, vectors * W], into `gemm`'s order
-void pack(At at, N K, N vectors, T* out) {
-  for (N i = 0; i < parts(vectors, VECTORS); ++i)
-    for (N k = 0; k < K; ++k)
-      for (N j = share(vectors, VECTORS, i); j < share(vectors, VECTORS, i + 1); ++j) *out++ = at(k, j);
+template <class Row>  // a matrix by its rows(k) of so many columns, into the order `gemm` reads
+void pack(Row row, N K, N vectors, T* out, N columns) {
+  for (N k = 0; k < K; ++k) {
+    const float* from = row(k);
+    for (N i = 0; i < parts(vectors, VECTORS); ++i) {
+      const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
+      for (N j = 0; j < nv; ++j) out[v * K + k * nv + j] = load(from + (v + j) * W, columns - (v + j) * W);
+    }
+  }
 }
 
 template <class Row>  // the same from its columns, each a row of K floats, or null for zeros
