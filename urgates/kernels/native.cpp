@@ -44,11 +44,11 @@ struct Args {
   N models, time, batch, hidden, inputs, downsize, threads;
   View x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
   float *hs, *cs, *stash;  // [M, T, B, H or S]
-  float *d_gx, *d_rh, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0, *d_c0;
+  float *d_x, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0, *d_c0;  // d_x is null if not wanted
 };
 
 struct Shape {
-  N H, I, K, S, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
+  N H, I, K, S, D, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
   explicit Shape(const Args& a) : H(a.hidden), I(a.inputs), K(H + I + 1) {
     for (int i = 0; i < HEADS; ++i) {
       width[i] = KIND[i] & MASTER ? H / a.downsize : H;
@@ -56,6 +56,7 @@ struct Shape {
       G += width[i], vectors += parts(width[i], W);
     }
     S = G + (LSTM || RESET ? H : 0);  // tanh(c), or what reset multiplies, follows the heads
+    D = G + RESET * H;                // of gradients: u's before the reset gate follows
   }
   std::vector<N> columns() const {  // the weight row behind each column of the GEMM, -1 in padding
     std::vector<N> rows(vectors * W, -1);
@@ -223,8 +224,7 @@ void Row<BACK>::backward(int head) {
 
 void join(const Args& a, const Shape& s, N m, N t, N b, const float* h, float* out) {
   std::memcpy(out, h, sizeof(float) * s.H);
-  const float* x = a.x.row(m, t, b);
-  for (N i = 0; i < s.I; ++i) out[s.H + i] = x[i * a.x.h];
+  std::memcpy(out + s.H, a.x.row(m, t, b), sizeof(float) * s.I);
   out[s.H + s.I] = 1;
 }
 
@@ -305,21 +305,50 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, co
   }
 }
 
-void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
-  const N vectors = parts(s.H, W);
-  std::vector<T> dh(rows * vectors), dc(rows * vectors), d_v(vectors);
+// sum += d ⊗ rows over `depth` samples, in the tiles of `gemm`; d [depth, stride], rows [depth, lda]
+void outer(const float* d, N stride, N count, const float* rows, N lda, N columns, N depth, T* sum) {
+  const N vectors = parts(columns, W);
+  std::vector<T> packed(depth * vectors);
+  std::vector<float> tiles(count * depth);
+  pack([&](N k) { return rows + k * lda; }, depth, vectors, packed.data(), columns);
+  for (N j = 0; j < parts(count, ROWS); ++j) {
+    const N r = share(count, ROWS, j), nr = share(count, ROWS, j + 1) - r;
+    float* to = tiles.data() + r * depth;
+    auto copy = [&](auto n) {
+      for (N k = 0; k < depth; ++k) std::memcpy(to + k * n, d + k * stride + r, sizeof(float) * n);
+    };
+    nr == ROWS ? copy(std::integral_constant<N, ROWS>()) : copy(nr);
+  }
+  gemm(tiles.data(), 0, packed.data(), depth, vectors, count, sum, true);
+}
+
+struct Sums {  // of the weights' gradients, over the batch rows of one cut
+  std::vector<T> all, x;
+  explicit Sums(const Shape& s) : all(s.G * parts(s.K, W)), x(RESET * s.H * parts(s.I + 1, W)) {}
+};
+
+void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x,
+              Sums& sums) {
+  const N vectors = parts(s.H, W), vectors_x = parts(s.I, W), lda = padded(s.K);
+  const N capacity = rows * (DEPTH > rows ? DEPTH / rows : 1);
+  std::vector<T> dh(rows * vectors), dc(rows * vectors), d_x(rows * vectors_x);
+  std::vector<float> joined(capacity * lda), d_rows(capacity * s.D);
   Row<true> row(s, a.downsize);
   for (N b = 0; LSTM && b < rows; ++b)
     for (N j = 0; j < s.H; j += W)
       dc[b * vectors + j / W] = a.dc_last.at(m, 0, first + b, j, s.H - j);
+  N filled = 0;
   for (N t = a.time - 1; t >= 0; --t) {
     const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
     const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
+    float* d_step = d_rows.data() + filled * s.D;
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
+      const float* h_row = h0 + (b - first) * ldh;
+      join(a, s, m, t, b, h_row, joined.data() + (filled + b - first) * lda);
       row.stash = a.stash + at * s.S;
-      row.dz = a.d_gx + at * s.G;
+      row.dz = d_step + (b - first) * s.D;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
@@ -346,26 +375,35 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
         dh_j = held;
         const T du = carrier * input * (1 - u * u);
 #else
-        const float* h_row = h0 + (b - first) * ldh;
         const T state = load(h_row + j, n), carrier = d;
-        const T u = row.kept(u_, j), du = carrier * input * (1 - u * u);
-#if RESET
+        const T u = row.kept(u_, j);
+        T du = carrier * input * (1 - u * u);
+        dh_j = carrier * forget + held;
+#if RESET  // the hidden state sees u's gradient behind the reset gate
+        store(row.dz + s.G + j, du, n);
         const Pair reset = row.logistic(reset_, j);
         row.put<reset_>(j, du * row.kept(HEADS, j), reset.value, reset.complement);
-        d_v[j / W] = du * reset.value;
+        du = du * reset.value;
 #endif
-        dh_j = carrier * forget + held;
 #endif
         store(row.dz + s.row[u_] + j, du, n);
         /*@put*/
       }
       row.end();
-#if RESET  // the hidden state saw u's gradient behind the reset gate
-      std::memcpy(a.d_rh + at * s.G, row.dz, sizeof(float) * s.G);
-      std::memcpy(a.d_rh + at * s.G + s.row[u_], d_v.data(), sizeof(float) * s.H);
-#endif
     }
-    gemm(a.d_rh + here * s.G, s.G, w, s.G, vectors, rows, dh.data(), true);
+    gemm(d_step, s.D, w, s.G, vectors, rows, dh.data(), true);
+    if (a.d_x) {
+      gemm(d_step, s.D, w_x, s.D, vectors_x, rows, d_x.data(), false);
+      for (N b = 0; b < rows; ++b)
+        for (N j = 0; j < s.I; j += W)
+          store(a.d_x + (here + b) * s.I + j, d_x[b * vectors_x + j / W], s.I - j);
+    }
+    filled += rows;
+    if (filled < capacity && t) continue;
+    outer(d_rows.data(), s.D, s.G, joined.data(), lda, s.K, filled, sums.all.data());
+    if (RESET)
+      outer(d_rows.data() + s.G, s.D, s.H, joined.data() + s.H, lda, s.I + 1, filled, sums.x.data());
+    filled = 0;
   }
   for (N b = 0; b < rows; ++b)
     for (N j = 0; j < s.H; j += W) {
@@ -375,66 +413,32 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w) {
     }
 }
 
-// Sum over steps and batch rows of d ⊗ [h x 1], for `count` rows of the weights; of [x 1] only with
-// `input`.  Tile by tile, as `gemm` goes through them.
-std::vector<float> outer(const Args& a, const Shape& s, N m, N first, N count, bool input) {
-  const N columns = input ? s.I + 1 : s.K, vectors = parts(columns, W);
-  const N samples = a.time * a.batch;
-  const float* source = (input ? a.d_gx : a.d_rh) + m * samples * s.G + first;
-  std::vector<T> sum(count * vectors), packed(DEPTH * vectors);
-  std::vector<float> d(count * DEPTH), joined(s.H + padded(s.K) + W);
-  for (N k = 0; k < samples; k += DEPTH) {
-    const N depth = samples - k < DEPTH ? samples - k : DEPTH;
-    auto at = [&](N i) {
-      const N t = (k + i) / a.batch, b = (k + i) % a.batch;
-      const float* h = t ? a.hs + (m * samples + k + i - a.batch) * s.H : a.h0.row(m, 0, b);
-      join(a, s, m, t, b, h, joined.data());
-      return joined.data() + (input ? s.H : 0);
-    };
-    pack(at, depth, vectors, packed.data(), columns);
-    for (N j = 0; j < parts(count, ROWS); ++j) {
-      const N r = share(count, ROWS, j), nr = share(count, ROWS, j + 1) - r;
-      const float* from = source + k * s.G + r;
-      float* to = d.data() + r * depth;
-      auto copy = [&](auto n) {
-        for (N i = 0; i < depth; ++i) std::memcpy(to + i * n, from + i * s.G, sizeof(float) * n);
-      };
-      nr == ROWS ? copy(std::integral_constant<N, ROWS>()) : copy(nr);
+// gradients of rows of the weights: the sums of `cuts` cuts, always in one order
+void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* cuts, N many) {
+  std::vector<float> row(padded(s.K));
+  auto total = [&](std::vector<T> Sums::*sum, N r, N columns) {
+    const N vectors = parts(columns, W);
+    for (N j = 0; j < vectors; ++j) {
+      T x = 0.f;
+      for (N i = 0; i < many; ++i) x = x + (cuts[i].*sum)[r * vectors + j];
+      store(row.data() + j * W, x, W);
     }
-    gemm(d.data(), 0, packed.data(), depth, vectors, count, sum.data(), true);
-  }
-  std::vector<float> out(count * columns);
-  for (N r = 0; r < count; ++r)
-    std::memcpy(out.data() + r * columns, sum.data() + r * vectors, sizeof(float) * columns);
-  return out;
-}
-
-void weights(const Args& a, const Shape& s, N m, N first, N count) {
-  const auto put = [&](const float* row, N g) {  // [w_x b] of row g
-    std::memcpy(a.d_w_x + (m * s.G + g) * s.I, row, sizeof(float) * s.I);
-    if (a.b.p) a.d_b[m * s.G + g] = row[s.I];
+    return row.data();
   };
-  const std::vector<float> sum = outer(a, s, m, first, count, false);
-  for (N r = 0; r < count; ++r) {
-    const float* row = sum.data() + r * s.K;
-    const N g = first + r;
-    std::memcpy(a.d_w_h + (m * s.G + g) * s.H, row, sizeof(float) * s.H);
+  for (N g = first; g < first + count; ++g) {
+    const float* d = total(&Sums::all, g, s.K);
+    std::memcpy(a.d_w_h + (m * s.G + g) * s.H, d, sizeof(float) * s.H);
+    d += s.H;
 #if RESET
     const N j = g - s.row[u_];
     if (0 <= j && j < s.H) {
-      if (a.b_u.p) a.d_b_u[m * s.H + j] = row[s.K - 1];
-      continue;
+      if (a.b_u.p) a.d_b_u[m * s.H + j] = d[s.I];
+      d = total(&Sums::x, j, s.I + 1);
     }
 #endif
-    put(row + s.H, g);
+    std::memcpy(a.d_w_x + (m * s.G + g) * s.I, d, sizeof(float) * s.I);
+    if (a.b.p) a.d_b[m * s.G + g] = d[s.I];
   }
-#if RESET
-  const N from = first < s.row[u_] ? s.row[u_] : first, end = s.row[u_] + s.H;
-  const N to = first + count < end ? first + count : end;
-  if (from >= to) return;
-  const std::vector<float> sum_x = outer(a, s, m, from, to - from, true);
-  for (N g = from; g < to; ++g) put(sum_x.data() + (g - from) * (s.I + 1), g);
-#endif
 }
 
 // ------------------------------------------------------------------ threads
@@ -464,26 +468,36 @@ void parallel(N items, N threads, Work work) {
 void run(const Args& a, bool back) {
   const Shape s(a);
   const N size = back ? s.G * parts(s.H, W) : s.K * s.vectors;
-  const N size_x = RESET && !back ? (s.I + 1) * parts(s.H, W) : 0;
+  const N size_x = back ? s.D * parts(s.I, W) : RESET * (s.I + 1) * parts(s.H, W);
   std::vector<T> packed(a.models * size), packed_x(a.models * size_x);
+  const std::vector<float> zeros(s.I);
   parallel(a.models, a.threads, [&](N m) {
     T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
-    if (back) pack([&](N g) { return a.w_h.row(m, 0, g); }, s.G, parts(s.H, W), w, s.H);
-    else join_weights(a, s, m, w, w_x);
+    if (!back) return join_weights(a, s, m, w, w_x);
+    pack([&](N g) { return a.w_h.row(m, 0, g); }, s.G, parts(s.H, W), w, s.H);
+    auto row_x = [&](N g) {
+      if (g >= s.G) return a.w_x.row(m, 0, g - s.G + s.row[u_]);
+      return RESET && s.row[u_] <= g && g < s.row[u_] + s.H ? zeros.data() : a.w_x.row(m, 0, g);
+    };
+    if (a.d_x) pack(row_x, s.D, parts(s.I, W), w_x, s.I);
   });
-  auto each = [&](N total, auto work) {  // models, their `total` in so many cuts that threads share
-    N cuts = a.models >= 4 * a.threads ? 1 : a.threads;
-    if (cuts > total) cuts = total;
-    parallel(a.models * cuts, a.threads, [&](N i) {
-      const N first = i % cuts * total / cuts;
-      work(i / cuts, first, (i % cuts + 1) * total / cuts - first);
-    });
-  };
-  each(a.batch, [&](N m, N first, N count) {
+  N cuts = a.models >= 4 * a.threads ? 1 : a.threads;  // of each model's batch
+  if (cuts > a.batch) cuts = a.batch;
+  std::vector<Sums> sums;
+  if (back) sums.resize(a.models * cuts, Sums(s));
+  parallel(a.models * cuts, a.threads, [&](N i) {
+    const N m = i / cuts, first = i % cuts * a.batch / cuts;
+    const N count = (i % cuts + 1) * a.batch / cuts - first;
     const T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
-    back ? backward(a, s, m, first, count, w) : forward(a, s, m, first, count, w, w_x);
+    back ? backward(a, s, m, first, count, w, w_x, sums[i]) : forward(a, s, m, first, count, w, w_x);
   });
-  if (back) each(s.G, [&](N m, N first, N count) { weights(a, s, m, first, count); });
+  if (!back) return;
+  const N shares = a.threads;  // of each model's rows
+  parallel(a.models * shares, a.threads, [&](N i) {
+    const N m = i / shares, first = i % shares * s.G / shares;
+    const N count = (i % shares + 1) * s.G / shares - first;
+    weights(a, s, m, first, count, sums.data() + m * cuts, cuts);
+  });
 }
 }  // namespace
 

@@ -176,7 +176,7 @@ class _View(ctypes.Structure):
 
 _SIZES = ("models", "time", "batch", "hidden", "inputs", "downsize", "threads")
 _VIEWS = ("x", "w_x", "b", "w_h", "b_u", "h0", "c0", "keep_h", "keep_c", "dhs", "dc_last")
-_BUFFERS = ("hs", "cs", "stash", "d_gx", "d_rh", "d_w_x", "d_b", "d_w_h", "d_b_u", "d_h0", "d_c0")
+_BUFFERS = ("hs", "cs", "stash", "d_x", "d_w_x", "d_b", "d_w_h", "d_b_u", "d_h0", "d_c0")
 _AXES = {2: "mh", 3: "mbh", 4: "mtbh"}
 
 
@@ -226,13 +226,13 @@ def backward(
 ) -> Gradients:
     """Gradients from those of the hidden states and the last cell state; of x only if `to_x`."""
     states = {k: v.contiguous() for k, v in states._asdict().items()}
-    d_gx = x.x.new_empty(*x.shape[:3], x.w_h.shape[1])
-    d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
-    empty = d_gx.new_empty(len(d_gx), 0)
-    found = {k: empty if v is None else v.new_empty(v.shape) for k, v in x._asdict().items()}
-    found = {k: found[k] for k in Gradients._fields[1:]}
+    wanted = x._asdict() if to_x else x._asdict() | {"x": None}
+    found = {
+        name: x.h0.new_empty(len(x.h0), 0) if v is None else v.new_empty(v.shape)
+        for name, v in list(wanted.items())[: len(Gradients._fields)]
+    }
     if r.cell == "gru":
         found["c0"].zero_()
-    buffers = {f"d_{k}": v for k, v in found.items()} | {"d_gx": d_gx, "d_rh": d_rh}
-    _run(r, "backward", x, states | buffers, dhs=dhs, dc_last=dc_last)
-    return Gradients(d_gx @ x.w_x.unsqueeze(1) if to_x else empty, **found)
+    buffers = states | {f"d_{name}": v for name, v in found.items()}
+    _run(r, "backward", x, buffers, dhs=dhs, dc_last=dc_last)
+    return Gradients(**found)
