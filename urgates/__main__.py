@@ -1,4 +1,4 @@
-"""The command `urgates` (also `python -m urgates`): run and publish the notebooks, claims, data.
+"""The command `urgates` (also `python -m urgates`): the notebooks, timings, claims and data.
 
 Thin: what it does is in urgates.lab (runner.py, claims.py, tasks/data.py), which is imported
 only when a command needs it, because the slim package works without the extra [lab].
@@ -55,6 +55,32 @@ def _refresh_readme() -> str:
     return table
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from itertools import product
+
+    from urgates.lab import timing
+    from urgates.lab.training import choose_device
+
+    sizes = ("hidden", "time", "batch", "inputs", "models")
+    cases = [
+        timing.Case(
+            provider=options.provider, rival=options.rival, cell=options.cell, gate=gate,
+            dtype=options.dtype, graphs=options.graphs, **dict(zip(sizes, size, strict=True)),
+        )
+        for *size, gate in product(*(getattr(options, name) for name in sizes), options.gates)
+    ]  # fmt: skip
+    frame = timing.measure(
+        cases, options.pairs, choose_device(options.device), options.threads, progress=print
+    )
+    if options.csv:
+        frame.to_csv(options.csv, index=False)
+    return 0
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
 def _data(options: argparse.Namespace) -> int:
     from urgates.lab.tasks import data
 
@@ -91,6 +117,22 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (run, publish):
         sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="e.g. 31; default: all")
         sub.add_argument("--jobs", type=int, default=2, help="notebooks side by side (default 2)")
+    bench = command(_bench, "bench", "time layers turn about with torch's of the same size")
+    for name, default in {
+        "hidden": "64,128,256,512", "time": "100", "batch": "50", "inputs": "1", "models": "1",
+    }.items():  # fmt: skip
+        text = f"sizes joined by commas (default {default})"
+        bench.add_argument(f"--{name}", type=_numbers, default=default, help=text)
+    bench.add_argument("--gates", type=lambda text: text.split(","), default="UR", help="like UR,-")
+    bench.add_argument("--cell", default="lstm", help="lstm (default) or gru")
+    bench.add_argument("--provider", default="urgates", help="or plain loop, compiled loop, …")
+    bench.add_argument("--rival", default="torch.nn", help="torch.nn (default) or urgates")
+    bench.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    bench.add_argument("--graphs", action="store_true", help="capture CUDA graphs first")
+    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    bench.add_argument("--threads", type=int, help="torch's threads (default: as it chooses)")
+    bench.add_argument("--pairs", type=int, default=9, help="turns of each (default 9)")
+    bench.add_argument("--csv", help="also write the numbers to this file")
     command(_claims, "claims", "print the scoreboard and refresh it in README.md")
     data = command(_data, "data", "download data sets")
     data.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10; default: both")

@@ -180,10 +180,10 @@ _SMALL_PIXELS = _SMALL | {
 _LAPTOP_PIXELS = _LAPTOP | {
     "hidden": 64,
     "batch": (50, "D.2"),
-    "steps": 2_400,
+    "steps": 1_500,
     "lr": (2e-3, "D.2: inside the sweep"),
     "log_every": 50,
-    "eval_every": 600,
+    "eval_every": 500,
 }
 _150_EPOCHS = {
     "steps": (162_000, "D.2: 150 epochs of 54,000 images"),
@@ -236,7 +236,7 @@ _ROWS = (
         task_options={"length": 200},
         hidden=64,
         batch=32,
-        steps=5_000,
+        steps=2_000,
         lr=4e-3,
     ),
     _row(

@@ -6,6 +6,7 @@ Committed results lie in `figures/<notebook>/`, whatever is computed afresh in
 
 import inspect
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from urgates.lab.protocols import PRESETS, Protocol
 from urgates.lab.records import commit, device_name
 from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
 from urgates.lab.storage import write_json
+from urgates.lab.timing import Case, measure
 from urgates.lab.training import choose_device
 
 __all__ = [
@@ -99,6 +101,24 @@ class Bench:
                 f"urgates run {self.notebook} --preset {self.preset} --recompute"
             )
         return runs
+
+    def timings(self, name: str, cases: Iterable[Case], **how) -> pd.DataFrame:
+        """The stored timings of that name; at smoke, or to recompute, of `cases`, measured now.
+
+        Args:
+            how: passed on to `timing.measure`.
+        """
+        path = self.runs_folder / f"{name}_{self.preset}.csv"
+        if self.trains and (self.recompute or not path.exists()):
+            frame = measure(cases, device=self.device, progress=print, **how)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        if not path.exists():
+            raise ValueError(
+                f"no stored timings {name!r} at {self.preset}; this measures them: "
+                f"urgates run {self.notebook} --preset {self.preset} --recompute"
+            )
+        return pd.read_csv(path)
 
     def claim(self, name: str, holds: bool | None, ours: str, runs: Runs | None = None) -> None:
         """Decide a claim: print its line, and keep verdict and evidence in claims.json.

@@ -216,7 +216,7 @@ def _along(per_model: Tensor, like: Tensor) -> Tensor:
     return per_model.view(-1, *[1] * (like.dim() - 1))
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc reuse what it frees: fresh pages cost as much time as the recurrence."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no block of its own for a large tensor
@@ -244,7 +244,7 @@ def train(
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     begun = saved = time.monotonic()
