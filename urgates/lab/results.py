@@ -6,7 +6,7 @@ Committed results lie in `figures/<notebook>/`, whatever is computed afresh in
 
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -102,15 +102,20 @@ class Bench:
             )
         return runs
 
-    def timings(self, name: str, cases: Iterable[Case], **how) -> pd.DataFrame:
-        """The stored timings of that name; at smoke, or to recompute, of `cases`, measured now.
+    def timings(
+        self, name: str, cases: Iterable[Case] = (), measure: Callable = measure, **how
+    ) -> pd.DataFrame:
+        """The stored timings of that name; at smoke, or to recompute, measured now.
 
         Args:
+            cases: what to time against what.
+            measure: what else gives the rows; called without arguments if there are no cases.
             how: passed on to `timing.measure`.
         """
         path = self.runs_folder / f"{name}_{self.preset}.csv"
         if self.trains and (self.recompute or not path.exists()):
-            frame = measure(cases, device=self.device, progress=print, **how)
+            how |= {"device": self.device, "progress": print} if cases else {}
+            frame = measure(*([cases] if cases else []), **how)
             path.parent.mkdir(parents=True, exist_ok=True)
             frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
         if not path.exists():

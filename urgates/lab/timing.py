@@ -288,3 +288,58 @@ def table(frame: pd.DataFrame) -> str:
             f"{r.ratio:5.2f} x {r.rival} ({r.low:.2f} to {r.high:.2f}), forward {r.forward:.2f} x"
         )
     return "\n".join(lines)
+
+
+def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.DataFrame:
+    """Speed of a square float32 product at 1 thread and at torch's number: threads, gflops."""
+    rows, before = [], torch.get_num_threads()
+    a = torch.randn(size, size, device=device)
+    for threads in sorted({1, before}):
+        torch.set_num_threads(threads)
+        best = math.inf
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            a @ a
+            if device == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - begun)
+        found = {"threads": threads, "gflops": 2e-9 * size**3 / best, "device": device_name(device)}
+        rows.append(found | {"torch": torch.__version__, "commit": commit()})
+    torch.set_num_threads(before)
+    return pd.DataFrame(rows)
+
+
+def error_ratios(
+    name: str, time: int, batch: int = 4, hidden: int = 64, device: str = "cpu"
+) -> list[dict]:
+    """RMS errors of a float32 LSTM against the float64 reference, relative to the truth's RMS.
+
+    Rows: provider ("urgates", and "torch.nn" for the gate "-"), gate, time, what, error; `what` is
+    the hidden states, the last cell state or the parameter whose gradient it is.
+    """
+    torch.manual_seed(0)
+    truth = LSTM(2, hidden, gate=name, t_max=max(time, 3), kernel="reference", dtype=torch.float64)
+    contenders = {"urgates": LSTM(2, hidden, gate=name, t_max=max(time, 3))}
+    if name == "-":
+        contenders["torch.nn"] = nn.LSTM(2, hidden)
+    x, dy = (torch.randn(time, batch, n, dtype=torch.float64) for n in (2, hidden))
+
+    def found(module: nn.Module) -> dict[str, Tensor]:
+        module.to(device)
+        like = next(module.parameters())
+        y, (_, c) = module(x.to(like))
+        y.backward(dy.to(like))
+        gradients = {name: p.grad for name, p in module.named_parameters()}
+        return {k: v.detach().cpu().double() for k, v in {"h": y, "c": c, **gradients}.items()}
+
+    for module in contenders.values():
+        module.load_state_dict(truth.state_dict())
+    exact, rows = found(truth), []
+    for provider, module in contenders.items():
+        for what, value in found(module).items():
+            error = (value - exact[what]).square().mean().sqrt() / exact[
+                what
+            ].square().mean().sqrt()
+            row = {"provider": provider, "gate": name, "time": time, "what": what}
+            rows.append(row | {"error": float(error)})
+    return rows
