@@ -95,8 +95,8 @@ for h in (64, 128, 256, 512):
     print(f"H={h}: {done / 1e9:6.2f} GFLOP, {moved / 1e6:4.0f} MB, {done / moved:.0f} FLOP/byte")
 
 # %% [markdown]
-# With so many operations per byte a CPU is bound by its multipliers, not by its memory: the limit is
-# the speed of a matrix product, which the same run measured.
+# With so many operations per byte a CPU is bound by its multipliers, not by its memory: the limit
+# is the speed of a matrix product, which the same run measured.
 
 # %%
 limits = bench.timings("limits", measure=gemm_peak)

@@ -14,6 +14,7 @@ import urgates
 from urgates import GATES, kernels
 from urgates.kernels import Inputs, Recurrence, cpu, native, reference
 from urgates.kernels.reference import Gradients
+from urgates.lab.timing import error_ratios
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
 CELLS = [("lstm", True), ("gru", True), ("gru", False)]
@@ -80,6 +81,29 @@ def test_equals_the_reference(name, cell, keep_reset):
     for size in SIZES:
         agree(r, *problem(r, *size))
         agree(r, *problem(r, *size, zoneout=True))
+
+
+@cells
+@pytest.mark.parametrize("inputs", [1, 17, 70])
+def test_any_number_of_inputs_and_batches_beyond_a_block(inputs, cell, keep_reset):
+    r = Recurrence(cell, urgates.gate("UR"), keep_reset)
+    agree(r, *problem(r, 1, 5, 3, 20, inputs=inputs, scale=inputs**-0.5))
+    agree(r, *problem(r, 1, 2, 300, 5, inputs=inputs, scale=inputs**-0.5))
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_two_thousand_steps_of_a_fresh_layer_lose_no_accuracy(name):
+    errors = {row["what"]: row["error"] for row in error_ratios(name, 2000, batch=2, hidden=20)}
+    biases = [errors.pop(what) for what in list(errors) if "bias" in what]
+    assert max(errors.values()) < 1e-6, errors
+    assert max(biases) < 5e-6, biases  # sums of 4000 terms of either sign
+
+
+def test_inference_keeps_nothing():
+    r = Recurrence("lstm", urgates.gate("UR"))
+    args, _ = problem(r, 1, 5, 3, 20)
+    training, inference = (native.forward(r, Inputs(*args), flag) for flag in (True, False))
+    assert torch.equal(training.hs, inference.hs) and inference.stash.numel() == 0
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])

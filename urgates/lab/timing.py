@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from statistics import mean
 
@@ -149,7 +150,7 @@ class _Runner:
         dy = torch.randn(*shape, case.hidden, device=device, dtype=dtype)
         self.context = nullcontext
         if provider == "torch without oneDNN":
-            self.context = lambda: torch.backends.mkldnn.flags(enabled=False)
+            self.context = _without_onednn
         if many and provider == "urgates":  # one call for all
             stacked, _ = stack_module_state(modules)
             self.parameters = list(stacked.values())
@@ -198,6 +199,14 @@ class _Runner:
             results = [call() for call, _ in self.calls]
         del results
         return sum(seen.values())
+
+
+@contextmanager
+def _without_onednn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch speaks of another vendor's GPUs here
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 def _captured(step: Callable) -> torch.cuda.CUDAGraph:

@@ -1,0 +1,104 @@
+"""Timings: what runs is what it says it is, rows are complete, wrong wishes are refused."""
+
+import pytest
+import torch
+from tolerances import assert_close
+
+from urgates.__main__ import main
+from urgates.lab import timing
+from urgates.lab.timing import Case, PlainLoop
+from urgates.rnn import LSTM
+
+TINY = {"hidden": 8, "time": 5, "batch": 2, "inputs": 3, "downsize": 4}
+
+
+@pytest.mark.parametrize("gate", ["-", "UR"])
+def test_the_plain_loop_computes_what_our_layer_does(gate):
+    loop, ours = PlainLoop(Case(gate=gate, **TINY)), LSTM(3, 8, gate=gate)
+    ours.load_state_dict(loop.weights.state_dict(), strict=False)
+    if gate == "UR":
+        ours.gate_bias_l0.data.copy_(loop.gate_bias.data)
+    x = torch.randn(5, 2, 3)
+    results = {}
+    for name, module in (("loop", loop), ("ours", ours)):
+        y = module(x)[0]
+        y.square().sum().backward()
+        weights = loop.weights if name == "loop" else ours
+        results[name] = [y, weights.weight_hh_l0.grad, weights.weight_ih_l0.grad]
+    for a, b in zip(results["ours"], results["loop"], strict=True):
+        assert_close("ours", a, b, 3e-6)  # two single roundings
+
+
+def test_a_row_per_case_with_times_ratios_and_memory():
+    cases = [
+        Case(**TINY),
+        Case("plain loop", "urgates", **TINY),
+        Case("torch without oneDNN", cell="gru", gate="R", **TINY),
+        Case(models=3, gate="OM", **TINY),
+    ]
+    lines = []
+    frame = timing.measure(cases, pairs=3, threads=1, seconds=0.001, progress=lines.append)
+    assert len(frame) == len(lines) == 4 and not frame.isna().any().any()
+    assert (frame[["ms", "rival_ms", "us", "ratio", "forward"]] > 0).all().all()
+    assert ((frame.low <= frame.ratio) & (frame.ratio <= frame.high)).all()
+    assert frame.us.tolist() == pytest.approx((1e3 * frame.ms / 5 / frame.models).tolist())
+    assert frame.threads.tolist() == [1] * 4 and frame.device.tolist() == ["CPU"] * 4
+    assert "UR-LSTM" in lines[0] and "M=3" in lines[3]
+
+
+def test_threads_are_as_they_were():
+    before = torch.get_num_threads()
+    timing.measure([Case(**TINY)], pairs=1, threads=before + 1, seconds=0.001)
+    assert torch.get_num_threads() == before
+
+
+def test_memory_kept_for_backward_counts_the_sequence_once():
+    rows = timing.measure(
+        [Case(**(TINY | {"time": t, "hidden": 64})) for t in (50, 100)], pairs=1, seconds=0.001
+    )
+    per_step = (rows.kept[1] - rows.kept[0]) / 50
+    numbers = 3 + 5 * 64 + 2 * 64  # x, the stash, hidden and cell states
+    assert per_step == pytest.approx(4e-6 * 2 * numbers, rel=0.01)
+
+
+def test_error_ratios_know_the_truth():
+    rows = timing.error_ratios("-", 20, hidden=8)
+    assert {r["provider"] for r in rows} == {"urgates", "torch.nn"}
+    assert {"h", "c", "weight_hh_l0"} <= {r["what"] for r in rows}
+    assert all(0 < r["error"] < 1e-6 for r in rows)
+
+
+def test_the_speed_of_a_product_is_positive():
+    frame = timing.gemm_peak(size=64, repeats=2)
+    assert (frame.gflops > 0).all() and frame.threads.iloc[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"hidden": 0}, "hidden must be a positive int, got 0"),
+        ({"provider": "x"}, "provider must be one of urgates, plain loop"),
+        ({"rival": "x"}, "rival must be one of torch.nn, urgates, got 'x'"),
+        ({"cell": "rnn"}, "cell must be one of lstm, gru"),
+        ({"dtype": "float8"}, "dtype must be one of float32"),
+        ({"gate": "X"}, "gate must be one of"),
+    ],
+)
+def test_a_case_that_cannot_be_is_refused(wish, message):
+    with pytest.raises(ValueError, match=message):
+        Case(**wish)
+
+
+def test_a_plain_loop_of_another_gate_is_refused():
+    with pytest.raises(ValueError, match="the plain loop is an LSTM with gate - or UR"):
+        timing.measure([Case("plain loop", gate="O", **TINY)], pairs=1)
+
+
+def test_the_command_prints_and_writes(tmp_path, capsys):
+    csv = tmp_path / "bench.csv"
+    sizes = "--hidden 8,16 --time 5 --batch 2 --pairs 1 --threads 1 --device cpu"
+    assert main(["bench", *sizes.split(), "--gates", "UR,-", "--csv", str(csv)]) == 0
+    assert capsys.readouterr().out.count("x torch.nn") == 4
+    assert len(csv.read_text().splitlines()) == 5
+    assert main(["bench", "--hidden", "0"]) == 2
+    assert "hidden must be a positive int" in capsys.readouterr().err
