@@ -131,6 +131,28 @@ def test_stack_equals_single_models_with_torch_s_clipping(cell, gate):
         torch.testing.assert_close(stacked[:, m], oracle, rtol=2e-4, atol=0)
 
 
+def test_a_sweep_of_learning_rates_is_one_stack():
+    rates = (1e-2, 1e-2, 3e-3)
+    sweep = Stack(TINY, "lstm", "UR", (1, 2, 1), rates=rates)
+    alone = [Stack(replace(TINY, lr=rate), "lstm", "UR", (s,)) for s, rate in zip((1, 2, 1), rates)]  # noqa: B905
+    for _ in range(5):
+        sweep.advance()
+        for stack in alone:
+            stack.advance()
+    for m, stack in enumerate(alone):
+        for name, p in stack.parameters.items():
+            torch.testing.assert_close(sweep.parameters[name][m], p[0], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(sweep.parameters["head.weight"][0], sweep.parameters["head.weight"][2])
+    later = Stack(TINY, "lstm", "UR", (1, 2, 1), rates=rates)
+    later.restore(sweep.tensors(), sweep.step, sweep.died_at)
+    for stack in (sweep, later):
+        stack.advance()
+    for name, p in sweep.parameters.items():
+        assert torch.equal(p, later.parameters[name]), name
+    with pytest.raises(ValueError, match="rates must be one in"):
+        Stack(TINY, "lstm", "UR", (1, 2), rates=(1e-2,))
+
+
 def test_every_gate_sees_the_same_data():
     seen = {}
     for gate in ("-", "UR"):

@@ -83,18 +83,40 @@ def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
 class Stack:
     """M models of one protocol, cell and gate that train side by side, one per seed.
 
-    `step` counts updates; `died_at[m]` is the one at which model m stopped being finite, or None.
+    `rates` are their learning rates, the protocol's if not given: a sweep of S seeds and L rates is
+    one stack of L · S models.  `step` counts updates; `died_at[m]` is the one at which model m
+    stopped being finite, or None.
     """
 
     def __init__(
-        self, protocol: Protocol, cell: str, gate: str, seeds: Iterable[int], device: str = "auto"
+        self,
+        protocol: Protocol,
+        cell: str,
+        gate: str,
+        seeds: Iterable[int],
+        device: str = "auto",
+        rates: Iterable[float] | None = None,
     ):
         self.protocol, self.seeds, self.device = protocol, tuple(seeds), choose_device(device)
         self.task = protocol.make_task()
         models = [build(protocol, cell, gate, seed).to(self.device) for seed in self.seeds]
         self.network = models[0]
         self.parameters, _ = stack_module_state(models)
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=protocol.lr)
+        self.rates = tuple(rates or [protocol.lr] * len(self.seeds))
+        if len(self.rates) != len(self.seeds) or not all(0 < rate < 1 for rate in self.rates):
+            raise ValueError(f"rates must be one in (0, 1) per seed, got {self.rates}")
+        # Adam knows one rate per group of parameters: neighbours of one rate are views of their own
+        ends = [m + 1 for m, rate in enumerate(self.rates) if self.rates[m + 1 : m + 2] != (rate,)]
+        self.spans = [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
+        self.views = {
+            name: [p.detach()[span].requires_grad_() for span in self.spans]
+            for name, p in self.parameters.items()
+        }
+        groups = zip(*self.views.values(), strict=True)
+        self.optimizer = torch.optim.Adam(
+            {"params": views, "lr": self.rates[span.start]}
+            for views, span in zip(groups, self.spans, strict=True)
+        )
         self.step = 0
         self.died_at: list[int | None] = [None] * len(self.seeds)
 
@@ -127,7 +149,8 @@ class Stack:
         x, target = (torch.stack(part).to(self.device) for part in zip(*batches, strict=True))
         out = self.forward(x)
         loss = vmap(self.task.loss)(out, target)
-        self.optimizer.zero_grad()
+        for p in self.parameters.values():
+            p.grad = None
         loss.sum().backward()
         norm = self._clip()
         finite = (loss.isfinite() & norm.isfinite()).tolist()
@@ -138,6 +161,9 @@ class Stack:
             keep = torch.tensor(self.alive, device=self.device)
             for p in self.parameters.values():
                 p.grad = torch.where(_along(keep, p), p.grad, 0)
+        for name, p in self.parameters.items():
+            for view, span in zip(self.views[name], self.spans, strict=True):
+                view.grad = p.grad[span]
         self.optimizer.step()
         self.step += 1
         with torch.no_grad():
@@ -155,9 +181,10 @@ class Stack:
     def _freeze(self, m: int) -> None:
         """Keep model m at its last finite weights: without momentum and gradient Adam rests."""
         self.died_at[m] = self.step
-        for p in self.parameters.values():
-            if p in self.optimizer.state:
-                self.optimizer.state[p]["exp_avg"][m] = 0
+        for views in self.views.values():
+            for view, span in zip(views, self.spans, strict=True):
+                if span.start <= m < span.stop and view in self.optimizer.state:
+                    self.optimizer.state[view]["exp_avg"][m - span.start] = 0
 
     def accuracy(self, split: str, parameters: dict[str, Tensor] | None = None) -> Tensor:
         """Share of right answers [M] on "valid" or "test", of these parameters or the current."""
@@ -191,10 +218,11 @@ class Stack:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and Adam's moments by name."""
         named = {f"weights/{name}": p for name, p in self.parameters.items()}
-        for name, p in self.parameters.items():
+        for name, views in self.views.items():
+            states = [self.optimizer.state[view] for view in views if view in self.optimizer.state]
             for moment in ("exp_avg", "exp_avg_sq"):
-                if p in self.optimizer.state:
-                    named[f"{moment}/{name}"] = self.optimizer.state[p][moment]
+                if states:
+                    named[f"{moment}/{name}"] = torch.cat([state[moment] for state in states])
         return named
 
     def restore(self, tensors: dict[str, Tensor], step: int, died_at: list[int | None]) -> None:
@@ -203,12 +231,14 @@ class Stack:
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(tensors[f"weights/{name}"])
-                if step:
-                    self.optimizer.state[p] = {
-                        "step": torch.tensor(float(step)),
-                        "exp_avg": tensors[f"exp_avg/{name}"].to(self.device),
-                        "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(self.device),
+                for view, span in zip(self.views[name], self.spans, strict=True):
+                    if not step:
+                        continue
+                    moments = {
+                        moment: tensors[f"{moment}/{name}"][span].to(self.device).clone()
+                        for moment in ("exp_avg", "exp_avg_sq")
                     }
+                    self.optimizer.state[view] = {"step": torch.tensor(float(step)), **moments}
 
 
 def _along(per_model: Tensor, like: Tensor) -> Tensor:
