@@ -1,0 +1,275 @@
+"""The recurrence in Triton kernels, on an NVIDIA GPU, in float32, bfloat16 or float16.
+
+`triton_loops.py` is the text of the kernels; one recurrence's heads and its gate, printed by SymPy
+from its Python formula, are written into it.  Two plans: `persistent` runs all steps in one launch,
+weights on the chip; otherwise a step is one product of cuBLAS and one launch for all the rest.
+Gates, cell states and sums stay float32; the stash holds the activations in the tensors' type.
+M models, B batch, T time, H hidden units, G rows of the weights, C neurons to a master unit.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import linecache
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from urgates import symbolic
+from urgates.kernels.reference import Inputs, Recurrence, States, by_key
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_TEXT = Path(__file__).with_name("triton_loops.py")
+
+# ------------------------------------------------------------------ source
+
+
+class _Specialise(ast.NodeTransformer):
+    """Write out `for HEAD in …`, decide `if LSTM` and `if RESET`, put splices in place."""
+
+    def __init__(self, sets: dict, flags: dict, splices: dict) -> None:
+        self.sets, self.flags, self.splices = sets, flags, splices
+
+    def visit_For(self, node):
+        if getattr(node.target, "id", None) != "HEAD":
+            return self.generic_visit(node)
+        body = "\n".join(map(ast.unparse, node.body))
+        return [s for h in self.sets[node.iter.id] for s in ast.parse(body.replace("HEAD", h)).body]
+
+    def visit_If(self, node):
+        self.generic_visit(node)
+        name = getattr(node.test, "id", None)
+        return node if name not in self.flags else node.body if self.flags[name] else node.orelse
+
+    def visit_Expr(self, node):
+        text = self.splices.get(getattr(node.value, "id", None))
+        return node if text is None else ast.parse(text).body
+
+
+def source(r: Recurrence) -> str:
+    """The Triton source of one recurrence: the text with its heads and its gate written in."""
+    gates = list(symbolic.trace(r.gate, r.heads).a)
+    ordered = [h for h in gates if r.gate.ordered(h)]
+    plain = [h for h in gates if h not in ordered]
+    masters = [h for h in r.heads if h.endswith("_master")]
+    reset = "reset" in r.heads
+    sets = {
+        "HEADS": r.heads,
+        "GATES": gates,
+        "SIGMOIDS": [h for h in r.heads if h != "u" and h not in ordered],
+        "ORDERED": ordered,
+        "RISING": [h for h in ordered if h != r.gate.partner],
+        "FALLING": [h for h in ordered if h == r.gate.partner],
+        "PLAIN": [h for h in plain if h not in masters],
+        "CHUNKED": [h for h in plain if h in masters],
+        "OTHERS": [h for h in r.heads if h != "u"],
+    }
+    columns, full, part = [], 0, 0
+    for h in r.heads:
+        columns.append(f"start_{h}: tl.constexpr = {full} * H + {part} * (H // C)")
+        unit, own = ("j // C", "here & first") if h in masters else ("j", "here")
+        columns.append(f"column_{h}, own_{h} = start_{h} + {unit}, {own}")
+        full, part = full + (h not in masters), part + (h in masters)
+    columns.append(f"G: tl.constexpr = {full} * H + {part} * (H // C)")
+    columns.append(f"S: tl.constexpr = G + {int(reset)} * H")
+    splices = {
+        "COLUMNS": "\n".join(columns),
+        "GATE": symbolic.triton_statements(r.gate, r.heads),
+        "SLOPES": symbolic.triton_statements(r.gate, r.heads, gradients=True),
+    }
+    flags = {"LSTM": r.cell == "lstm", "RESET": reset}
+    return ast.unparse(_Specialise(sets, flags, splices).visit(ast.parse(_TEXT.read_text())))
+
+
+@cache
+def _library(key: str) -> SimpleNamespace:
+    text, name = source(by_key(key)), f"<urgates {key}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    module = {"__name__": __name__ + "." + key}
+    exec(compile(text, name, "exec"), module)  # Triton reads the source again, from linecache
+    return SimpleNamespace(forward=module["forward"], backward=module["backward"])
+
+
+def library(r: Recurrence) -> SimpleNamespace:
+    """The kernels `forward` and `backward` of a recurrence, compiled at their first launch."""
+    return _library(r.key)
+
+
+# ------------------------------------------------------------------ what runs where
+
+
+def interpreting() -> bool:
+    """Whether Triton's interpreter runs the kernels (TRITON_INTERPRET=1), on the CPU."""
+    import triton
+
+    return triton.knobs.runtime.interpret
+
+
+def missing() -> str | None:
+    """Why this kernel cannot run here on any tensor, or None."""
+    if importlib.util.find_spec("triton") is None:
+        return "it needs the package triton, on Linux: pip install 'urgates[gpu]'"
+    if not torch.cuda.is_available() and not interpreting():
+        return "it needs a CUDA device, and torch finds none"
+    return None
+
+
+def unfit(x: Tensor) -> str | None:
+    """Why this tensor is not for this kernel, or None."""
+    if x.dtype not in DTYPES:
+        return f"it takes float32, bfloat16 and float16, got {str(x.dtype).removeprefix('torch.')}"
+    if (why := missing()) is not None:
+        return why
+    if x.device.type != "cuda" and not interpreting():
+        return f"it takes tensors on a CUDA device, got {x.device}"
+    return None
+
+
+class Plan(NamedTuple):
+    """How the work is cut: tiles of `rows` × `units`, `slices` of the units, `warps` a program."""
+
+    rows: int
+    units: int
+    slices: int
+    warps: int
+    persistent: bool = False
+    at_once: bool = True  # all steps in one launch, or (to be interpreted) one step per launch
+
+
+# Persistent: by bytes of an element and H as a power of two, the units of a program for 16 rows with
+# 4 warps, and for 64 rows with 8; None where it would not fit into shared memory and registers.
+UNITS: dict[tuple[int, int], tuple[int | None, int | None]] = {}
+
+
+def _power(n: int) -> int:
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def plan(r: Recurrence, x: Inputs) -> Plan:
+    """The plan for these inputs: persistent where weights fit on the chip, by a fixed table."""
+    (M, _, B, G), H = x.gx.shape, x.w_h.shape[-1]
+    C = _chunk(r, G, H)
+    whole_row = C > 1 or any(map(r.gate.ordered, r.heads))
+    units = _power(H) if whole_row else min(_power(H), 128)
+    rows = max(1, min(_power(B), 1024 // units))
+    return Plan(rows, units, -(-H // units), max(4, min(16, rows * units // 512)))
+
+
+def _chunk(r: Recurrence, G: int, H: int) -> int:
+    masters = sum(h.endswith("_master") for h in r.heads)
+    width = G - (len(r.heads) - masters) * H
+    return masters * H // width if masters else 1
+
+
+# ------------------------------------------------------------------ call
+
+
+def stash_width(r: Recurrence, x: Inputs) -> int:
+    """Columns of the stash: the activations, and what a GRU's reset gate multiplies."""
+    return x.gx.shape[-1] + ("reset" in r.heads) * x.w_h.shape[-1]
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """out = a @ b in float32, over the models."""
+    if a.dtype == torch.float32:
+        torch.bmm(a, b, out=out)
+    elif a.is_cuda:
+        torch.bmm(a, b, out_dtype=torch.float32, out=out)
+    else:
+        torch.bmm(a.float(), b.float(), out=out)
+
+
+def _run(kernel, r: Recurrence, x: Inputs, plan: Plan, pointers, product) -> None:
+    """Launch over all steps; `product(n)` writes what step n needs of the one before it."""
+    import triton.language as tl
+
+    (M, T, B, G), H = x.gx.shape, x.w_h.shape[-1]
+    wait = plan.persistent and plan.slices > 1
+    groups = M * -(-B // plan.rows)
+    signals = x.gx.new_zeros(1 + groups, 32, dtype=torch.int32)  # 128 bytes each: a cache line
+    keeps = [None if k is None else k.expand(M, T, B, H) for k in (x.keep_h, x.keep_c)]
+    strides = [s for k in keeps for s in ((0,) * 4 if k is None else k.stride())]
+    operand = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+    at_once = plan.persistent and plan.at_once
+    with torch.cuda.device(x.gx.device) if x.gx.is_cuda else contextlib.nullcontext():
+        for n in range(1 if at_once else T):
+            if not plan.persistent:
+                product(n)
+            elif n:
+                signals.zero_()
+            kernel[(groups * plan.slices,)](
+                *pointers, *keeps, signals, T, B, *((0, T) if at_once else (n, n + 1)), *strides,
+                H=H, C=_chunk(r, G, H), BM=plan.rows, BH=plan.units, BK=max(16, _power(H)),
+                SLICES=plan.slices, DOT=plan.persistent, WAIT=wait,
+                OPERAND=tl.float32 if interpreting() else operand[x.gx.dtype],
+                PRECISION="tf32", num_warps=plan.warps, num_stages=1,
+            )  # fmt: skip
+
+
+def _dense(x: Inputs) -> Inputs:
+    return Inputs(*(None if v is None else v.contiguous() for v in x[:5]), *x[5:])
+
+
+def forward(r: Recurrence, x: Inputs, training: bool = True, plan: Plan | None = None) -> States:
+    """The states; `training` says whether backward may follow, `plan` replaces the table's."""
+    plan, x, lstm = plan or globals()["plan"](r, x), _dense(x), r.cell == "lstm"
+    M, T, B, G = x.gx.shape
+    hs = x.gx.new_empty(M, T, B, x.w_h.shape[-1])
+    cs = hs.new_empty(hs.shape if lstm else (M, 0), dtype=torch.float32)
+    stash = hs.new_empty(M, T, B, stash_width(r, x) if training else 0)
+    if hs.numel() == 0:
+        return States(hs, cs, stash)
+    carry = (x.c0 if lstm else x.h0).to(torch.float32, copy=True)
+    z = None if plan.persistent else hs.new_empty(M, B, G, dtype=torch.float32)
+
+    def product(t: int) -> None:
+        _product(hs[:, t - 1] if t else x.h0, x.w_h.mT, z)
+
+    pointers = (x.gx, z, x.w_h, x.b_u, x.h0, hs, cs, stash if training else None, carry)
+    _run(library(r).forward, r, x, plan, pointers, product)
+    return States(hs, cs, stash)
+
+
+def backward(
+    r: Recurrence,
+    x: Inputs,
+    states: States,
+    dhs: Tensor,
+    dc_last: Tensor,
+    plan: Plan | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
+    plan, x, lstm = plan or globals()["plan"](r, x), _dense(x), r.cell == "lstm"
+    hs, cs, stash = (s.contiguous() for s in states)
+    T = x.gx.shape[1]
+    d_gx = torch.empty_like(x.gx)
+    d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
+    dh = torch.zeros_like(x.h0, dtype=torch.float32)
+    dc = dc_last.to(torch.float32, copy=True) if lstm else torch.zeros_like(dh)
+    d_w = torch.zeros_like(x.w_h)
+    if hs.numel():
+        z = torch.zeros_like(dh)
+
+        def product(n: int) -> None:  # the last one belongs to h0
+            if n:
+                _product(d_rh[:, T - n], x.w_h, z)
+
+        first, rest = (x.c0, cs) if lstm else (x.h0, hs)
+        moving = (dhs.contiguous(), None if plan.persistent else z, x.w_h, first, rest, stash)
+        pointers = (*moving, d_gx if d_rh is not d_gx else None, d_rh, dh, dc)
+        _run(library(r).backward, r, x, plan, pointers, product)
+        product(T)
+        dh += z
+        # h before step t is hs before it: two products spare a copy of all states
+        torch.bmm(d_rh[:, 0].mT, x.h0, out=d_w)
+        d_w.baddbmm_(d_rh[:, 1:].flatten(1, 2).mT, hs[:, :-1].flatten(1, 2))
+    d_b = x.gx.new_empty(x.gx.shape[0], 0)
+    if x.b_u is not None:
+        d_b = r.split(d_rh, x.w_h.shape[-1])["u"].sum((1, 2))
+    return d_gx, d_w, d_b, dh.to(x.h0.dtype), dc.to(x.c0.dtype)
