@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from urgates import kernels
 from urgates.gates import Gate, gate, positive_int
 from urgates.kernels.cpu import forward, replay
-from urgates.kernels.reference import Inputs, Recurrence, hold, step
+from urgates.kernels.reference import Inputs, Recurrence, hold, step, wide
 
 
 def _probability(name: str, value) -> float:
@@ -135,16 +135,32 @@ class _RNN(_Gated):
 
     def _input_side_of(self, suffix: str, x: Tensor):
         names = ("weight_ih", "bias_ih", "bias_hh", "gate_bias")
-        gx, b_u = self._input_side(x, *(getattr(self, n + suffix, None) for n in names))
-        w_h = getattr(self, "weight_hh" + suffix)
-        return [None if p is None else _wide(p) for p in (gx, w_h, b_u)]
+        weights = [getattr(self, n + suffix, None) for n in (*names, "weight_hh")]
+        *weights, w_h = [None if w is None else w.to(x.dtype) for w in weights]
+        gx, b_u = self._input_side(x, *weights)
+        tensors = gx, w_h, b_u
+        return tensors if self._mixed(x) else [wide(p) for p in tensors]
+
+    def _mixed(self, x: Tensor) -> bool:
+        """Whether the kernel itself takes 16-bit tensors and keeps gates and cells in float32."""
+        if self.kernel != "triton" and x.device.type == "cpu":
+            return False
+        return kernels.choose(self.kernel, self.recurrence, x) == "triton"
+
+    def _typed(self, x: Tensor) -> Tensor:
+        """The input in the dtype to compute in: the weights', or that of autocast."""
+        if torch.is_autocast_enabled(x.device.type):
+            low = x.to(torch.get_autocast_dtype(x.device.type))
+            if self._mixed(low):
+                return low
+        return x.to(self.weight_hh_l0.dtype)
 
     def _direction(self, suffix: str, x: Tensor, h0: Tensor, c0: Tensor, lengths: Tensor | None):
         """One direction of one layer over x [T, B, I]: hidden states, last h, last c."""
         back = suffix.endswith("_reverse")
         gx, w_h, b_u = self._input_side_of(suffix, _reverse(x, lengths) if back else x)
-        keep_c, keep_h = (self._keep(p, _wide(x), lengths) for p in self.zoneout)
-        states = _wide(h0), _wide(c0)
+        keep_c, keep_h = (self._keep(p, wide(x), lengths) for p in self.zoneout)
+        states = h0.to(gx.dtype), wide(c0)
         hs, c = kernels.scan(
             self.recurrence, gx, w_h, b_u, *states, keep_h, keep_c, kernel=self.kernel
         )
@@ -177,8 +193,8 @@ class _RNN(_Gated):
                 [L · directions, B, H] (without B for unbatched input).
         Returns:
             output, laid out as `input` with H · directions features, and the last state, as hx.
-            Under autocast everything here stays in the weights' dtype; 16-bit weights compute
-            their gates in float32 (bfloat16 gates would cap memory at 256 steps).
+            16-bit weights compute their gates in float32 (bfloat16 gates would cap memory at 256
+            steps). Under autocast the Triton kernel takes its dtype, others the weights'.
         Raises:
             ValueError: for shapes that do not fit, or non-finite input (checked on the CPU, outside
                 `torch.compile` and `vmap`).
@@ -201,7 +217,7 @@ class _RNN(_Gated):
             x = x.unsqueeze(1)
         elif self.batch_first and not packed:
             x = x.transpose(0, 1)
-        x = x.to(self.weight_hh_l0.dtype)
+        x = self._typed(x)
         h, c = self._initial(hx, x, single)
         if packed and input.sorted_indices is not None:
             h, c = h[:, input.sorted_indices], c[:, input.sorted_indices]
@@ -425,10 +441,6 @@ def _zoneout_pair(zoneout) -> tuple[float, float]:
     if not (isinstance(zoneout, (tuple, list)) and len(zoneout) == 2):
         raise ValueError(f"zoneout must be a pair (cell, hidden) of probabilities, got {zoneout!r}")
     return tuple(_probability("zoneout", p) for p in zoneout)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:

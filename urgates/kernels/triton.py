@@ -13,6 +13,7 @@ import ast
 import contextlib
 import importlib.util
 import linecache
+import os
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,10 +38,12 @@ class _Specialise(ast.NodeTransformer):
         self.sets, self.flags, self.splices = sets, flags, splices
 
     def visit_For(self, node):
-        if getattr(node.target, "id", None) != "HEAD":
+        name = getattr(node.target, "id", None)
+        if name not in ("HEAD", "PART"):
             return self.generic_visit(node)
         body = "\n".join(map(ast.unparse, node.body))
-        return [s for h in self.sets[node.iter.id] for s in ast.parse(body.replace("HEAD", h)).body]
+        texts = [body.replace(name, value) for value in self.sets[node.iter.id]]
+        return self.visit(ast.parse("\n".join(texts))).body
 
     def visit_If(self, node):
         self.generic_visit(node)
@@ -60,6 +63,7 @@ def source(r: Recurrence) -> str:
     masters = [h for h in r.heads if h.endswith("_master")]
     reset = "reset" in r.heads
     sets = {
+        "PARTS": "0123",
         "HEADS": r.heads,
         "GATES": gates,
         "SIGMOIDS": [h for h in r.heads if h != "u" and h not in ordered],
@@ -87,9 +91,17 @@ def source(r: Recurrence) -> str:
     return ast.unparse(_Specialise(sets, flags, splices).visit(ast.parse(_TEXT.read_text())))
 
 
+class BuildError(RuntimeError):
+    """The kernels cannot be written; the message is one line."""
+
+
 @cache
 def _library(key: str) -> SimpleNamespace:
-    text, name = source(by_key(key)), f"<urgates {key}>"
+    name = f"<urgates {key}>"
+    try:
+        text = source(by_key(key))
+    except ValueError as e:
+        raise BuildError(str(e)) from e
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     module = {"__name__": __name__ + "." + key}
     exec(compile(text, name, "exec"), module)  # Triton reads the source again, from linecache
@@ -106,9 +118,7 @@ def library(r: Recurrence) -> SimpleNamespace:
 
 def interpreting() -> bool:
     """Whether Triton's interpreter runs the kernels (TRITON_INTERPRET=1), on the CPU."""
-    import triton
-
-    return triton.knobs.runtime.interpret
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on")
 
 
 def missing() -> str | None:
@@ -124,41 +134,71 @@ def unfit(x: Tensor) -> str | None:
     """Why this tensor is not for this kernel, or None."""
     if x.dtype not in DTYPES:
         return f"it takes float32, bfloat16 and float16, got {str(x.dtype).removeprefix('torch.')}"
-    if (why := missing()) is not None:
-        return why
     if x.device.type != "cuda" and not interpreting():
         return f"it takes tensors on a CUDA device, got {x.device}"
     return None
 
 
 class Plan(NamedTuple):
-    """How the work is cut: tiles of `rows` × `units`, `slices` of the units, `warps` a program."""
+    """How the work is cut: tiles of `rows` × `units`, `slices` of all the units, `warps` each."""
 
     rows: int
     units: int
     slices: int
     warps: int
     persistent: bool = False
+    eager: bool = False  # whether backward loads all it needs of a step before it computes
     at_once: bool = True  # all steps in one launch, or (to be interpreted) one step per launch
 
 
-# Persistent: by bytes of an element and H as a power of two, the units of a program for 16 rows with
-# 4 warps, and for 64 rows with 8; None where it would not fit into shared memory and registers.
-UNITS: dict[tuple[int, int], tuple[int | None, int | None]] = {}
+# Units of a persistent program, by bytes of an element and H as a power of two: with 16 rows and 4
+# warps, for the least time per step; with 32 rows and 8 warps, where 16 would leave programs
+# queuing; and with 16 rows where one program must hold all units.  Larger ones spill registers or
+# do not fit into 227 KiB of shared memory: tests compile each of them and look.
+UNITS = {
+    (2, 16): (16, 16, 16), (2, 32): (32, 32, 32), (2, 64): (32, 32, 64), (2, 128): (32, 32, None),
+    (2, 256): (32, 64, None), (2, 512): (32, 16, None),
+    (4, 16): (16, 16, 16), (4, 32): (32, 16, 32), (4, 64): (32, 16, 64), (4, 128): (32, 16, None),
+    (4, 256): (32, 16, None), (4, 512): (16, 16, None),
+}  # fmt: skip
+SHARED = 227 * 1024
+
+
+def plan(r: Recurrence, x: Inputs) -> Plan:
+    """The plan for these inputs: persistent where the weights fit on the chip, by a fixed table."""
+    (M, _, B, G), H = x.gx.shape, x.w_h.shape[-1]
+    C, ordered = _chunk(r, G, H), any(map(r.gate.ordered, r.heads))
+    size, inner = x.gx.element_size(), _inner(H)
+    multiprocessors, shared = _device(x.gx.device)
+    fits = (size, inner) in UNITS and shared >= SHARED and len(r.heads) <= 4
+    if fits and (size == 2 or torch.backends.cuda.matmul.fp32_precision == "tf32"):
+        few, many, all_ = UNITS[size, inner]
+        units, rows = (all_, 16) if ordered else (few, 16)
+        if not ordered and M * -(-B // 16) * -(-H // few) > multiprocessors:
+            units, rows = many, 32
+        if units and (slices := -(-H // units)) <= multiprocessors:  # they wait for each other
+            eager = rows == 16 and size * inner < 2048
+            return Plan(rows, units, slices, rows // 4, True, eager)
+    units = _power(H) if C > 1 or ordered else min(_power(H), 128)
+    rows = max(1, min(_power(B), 1024 // units))
+    return Plan(rows, units, -(-H // units), max(4, min(16, rows * units // 512)))
 
 
 def _power(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-def plan(r: Recurrence, x: Inputs) -> Plan:
-    """The plan for these inputs: persistent where weights fit on the chip, by a fixed table."""
-    (M, _, B, G), H = x.gx.shape, x.w_h.shape[-1]
-    C = _chunk(r, G, H)
-    whole_row = C > 1 or any(map(r.gate.ordered, r.heads))
-    units = _power(H) if whole_row else min(_power(H), 128)
-    rows = max(1, min(_power(B), 1024 // units))
-    return Plan(rows, units, -(-H // units), max(4, min(16, rows * units // 512)))
+def _inner(H: int) -> int:
+    return max(16, _power(H))
+
+
+@cache
+def _device(device: torch.device) -> tuple[int, int]:
+    """Multiprocessors, and shared memory of a program in bytes (as of an H100 if interpreted)."""
+    if device.type != "cuda":
+        return 132, SHARED
+    properties = torch.cuda.get_device_properties(device)
+    return properties.multi_processor_count, properties.shared_memory_per_block_optin
 
 
 def _chunk(r: Recurrence, G: int, H: int) -> int:
@@ -185,17 +225,35 @@ def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
         torch.bmm(a.float(), b.float(), out=out)
 
 
-def _run(kernel, r: Recurrence, x: Inputs, plan: Plan, pointers, product) -> None:
-    """Launch over all steps; `product(n)` writes what step n needs of the one before it."""
+def constants(r: Recurrence, x: Inputs, plan: Plan) -> dict:
+    """The kernels' compile-time arguments."""
     import triton.language as tl
 
-    (M, T, B, G), H = x.gx.shape, x.w_h.shape[-1]
-    wait = plan.persistent and plan.slices > 1
+    (_, _, _, G), H = x.gx.shape, x.w_h.shape[-1]
+    operand = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+    return {
+        "H": H,
+        "C": _chunk(r, G, H),
+        "BM": plan.rows,
+        "BH": plan.units,
+        "BK": _inner(H),
+        "WIDTH": min(128, _inner(H)),
+        "SLICES": plan.slices,
+        "DOT": plan.persistent,
+        "WAIT": plan.persistent and plan.slices > 1,
+        "EAGER": plan.eager,
+        "OPERAND": tl.float32 if interpreting() else operand[x.gx.dtype],  # it multiplies no bf16
+        "PRECISION": "tf32",
+    }
+
+
+def _run(kernel, r: Recurrence, x: Inputs, plan: Plan, pointers, product) -> None:
+    """Launch over all steps; `product(n)` writes what step n needs of the one before it."""
+    (M, T, B, _), H = x.gx.shape, x.w_h.shape[-1]
     groups = M * -(-B // plan.rows)
     signals = x.gx.new_zeros(1 + groups, 32, dtype=torch.int32)  # 128 bytes each: a cache line
     keeps = [None if k is None else k.expand(M, T, B, H) for k in (x.keep_h, x.keep_c)]
     strides = [s for k in keeps for s in ((0,) * 4 if k is None else k.stride())]
-    operand = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
     at_once = plan.persistent and plan.at_once
     with torch.cuda.device(x.gx.device) if x.gx.is_cuda else contextlib.nullcontext():
         for n in range(1 if at_once else T):
@@ -205,10 +263,7 @@ def _run(kernel, r: Recurrence, x: Inputs, plan: Plan, pointers, product) -> Non
                 signals.zero_()
             kernel[(groups * plan.slices,)](
                 *pointers, *keeps, signals, T, B, *((0, T) if at_once else (n, n + 1)), *strides,
-                H=H, C=_chunk(r, G, H), BM=plan.rows, BH=plan.units, BK=max(16, _power(H)),
-                SLICES=plan.slices, DOT=plan.persistent, WAIT=wait,
-                OPERAND=tl.float32 if interpreting() else operand[x.gx.dtype],
-                PRECISION="tf32", num_warps=plan.warps, num_stages=1,
+                **constants(r, x, plan), num_warps=plan.warps, num_stages=1,
             )  # fmt: skip
 
 
@@ -216,9 +271,9 @@ def _dense(x: Inputs) -> Inputs:
     return Inputs(*(None if v is None else v.contiguous() for v in x[:5]), *x[5:])
 
 
-def forward(r: Recurrence, x: Inputs, training: bool = True, plan: Plan | None = None) -> States:
-    """The states; `training` says whether backward may follow, `plan` replaces the table's."""
-    plan, x, lstm = plan or globals()["plan"](r, x), _dense(x), r.cell == "lstm"
+def forward(r: Recurrence, x: Inputs, training: bool = True, cut: Plan | None = None) -> States:
+    """The states; `training` says whether backward may follow, `cut` replaces the plan."""
+    cut, x, lstm = cut or plan(r, x), _dense(x), r.cell == "lstm"
     M, T, B, G = x.gx.shape
     hs = x.gx.new_empty(M, T, B, x.w_h.shape[-1])
     cs = hs.new_empty(hs.shape if lstm else (M, 0), dtype=torch.float32)
@@ -226,13 +281,13 @@ def forward(r: Recurrence, x: Inputs, training: bool = True, plan: Plan | None =
     if hs.numel() == 0:
         return States(hs, cs, stash)
     carry = (x.c0 if lstm else x.h0).to(torch.float32, copy=True)
-    z = None if plan.persistent else hs.new_empty(M, B, G, dtype=torch.float32)
+    z = None if cut.persistent else hs.new_empty(M, B, G, dtype=torch.float32)
 
     def product(t: int) -> None:
         _product(hs[:, t - 1] if t else x.h0, x.w_h.mT, z)
 
     pointers = (x.gx, z, x.w_h, x.b_u, x.h0, hs, cs, stash if training else None, carry)
-    _run(library(r).forward, r, x, plan, pointers, product)
+    _run(library(r).forward, r, x, cut, pointers, product)
     return States(hs, cs, stash)
 
 
@@ -242,17 +297,17 @@ def backward(
     states: States,
     dhs: Tensor,
     dc_last: Tensor,
-    plan: Plan | None = None,
+    cut: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of gx, w_h, b_u, h0, c0 from those of the hidden states and the last cell state."""
-    plan, x, lstm = plan or globals()["plan"](r, x), _dense(x), r.cell == "lstm"
+    cut, x, lstm = cut or plan(r, x), _dense(x), r.cell == "lstm"
     hs, cs, stash = (s.contiguous() for s in states)
     T = x.gx.shape[1]
     d_gx = torch.empty_like(x.gx)
     d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
     dh = torch.zeros_like(x.h0, dtype=torch.float32)
     dc = dc_last.to(torch.float32, copy=True) if lstm else torch.zeros_like(dh)
-    d_w = torch.zeros_like(x.w_h)
+    d_w = torch.empty_like(x.w_h) if hs.numel() else torch.zeros_like(x.w_h)
     if hs.numel():
         z = torch.zeros_like(dh)
 
@@ -261,9 +316,9 @@ def backward(
                 _product(d_rh[:, T - n], x.w_h, z)
 
         first, rest = (x.c0, cs) if lstm else (x.h0, hs)
-        moving = (dhs.contiguous(), None if plan.persistent else z, x.w_h, first, rest, stash)
-        pointers = (*moving, d_gx if d_rh is not d_gx else None, d_rh, dh, dc)
-        _run(library(r).backward, r, x, plan, pointers, product)
+        given = (dhs.contiguous(), None if cut.persistent else z, x.w_h, first, rest, stash)
+        pointers = (*given, d_gx if d_rh is not d_gx else None, d_rh, dh, dc)
+        _run(library(r).backward, r, x, cut, pointers, product)
         product(T)
         dh += z
         # h before step t is hs before it: two products spare a copy of all states

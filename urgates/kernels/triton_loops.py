@@ -1,6 +1,6 @@
 """The loops over time that triton.py launches: a text it specialises for one recurrence, no module.
 
-There, `for HEAD in …` is written out head by head, `if LSTM`/`if RESET` are decided, `COLUMNS` and
+There, `for HEAD in …` is written out head by head, `for PART in …` by blocks of the inner sum, `if LSTM`/`if RESET` are decided, `COLUMNS` and
 `GATE` (`SLOPES`) become the heads' columns and the gate's statements (and derivatives), by SymPy.
 A program holds a tile of batch rows `b` and hidden units `j` of one model and goes through time with
 the state in registers.  With `DOT` its weights stay on the chip as well; programs that share rows
@@ -92,10 +92,25 @@ def load(p, mask):
 @triton.jit
 def before(first, rest, t, at_first, at_rest, mask):  # the state step t starts from
     if t == 0:
-        x = tl.load(first + at_first, mask=mask, other=0.0)
+        x = tl.load(first + at_first, mask=mask, other=0.0).to(rest.dtype.element_ty)
     else:  # past the first cache, which does not see what other programs write
         x = tl.load(rest + at_rest, mask=mask, other=0.0, cache_modifier=".cg")
     return x
+
+
+@triton.jit
+def after(p, mask):
+    return tl.load(p, mask=mask, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def weight(p, mask, OPERAND: tl.constexpr):
+    return tl.load(p, mask=mask, other=0.0).to(OPERAND)
+
+
+@triton.jit
+def product(a, w, sum, PRECISION: tl.constexpr):
+    return tl.dot(a.to(w.dtype), w, acc=sum, input_precision=PRECISION)
 
 
 @triton.jit
@@ -137,8 +152,8 @@ def forward(
     gx, z, w_h, b_u, h0, hs, cs, stash, carry, keep_h, keep_c, signals,
     T, B, start, stop, hm, ht, hb, hj, cm, ct, cb, cj,
     H: tl.constexpr, C: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr,
-    SLICES: tl.constexpr, DOT: tl.constexpr, WAIT: tl.constexpr,
-    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    WIDTH: tl.constexpr, SLICES: tl.constexpr, DOT: tl.constexpr, WAIT: tl.constexpr,
+    EAGER: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     m, b, part, signal = place(signals, B, BM, SLICES, WAIT)
     j = part * BH + tl.arange(0, BH)
@@ -147,13 +162,13 @@ def forward(
     COLUMNS  # noqa: B018
     row = (m * B + b)[:, None]
     if DOT:
-        k = tl.arange(0, BK)
-        for HEAD in HEADS:
-            w_HEAD = tl.load(
-                w_h + m * G * H + column_HEAD[None, :] * H + k[:, None],
-                mask=units & (k < H)[:, None],
-                other=0.0,
-            ).to(OPERAND)
+        for PART in PARTS:
+            if BK > PART * WIDTH:
+                k_PART = PART * WIDTH + tl.arange(0, WIDTH)
+                inner_PART = (k_PART < H)[None, :]
+                for HEAD in HEADS:
+                    w_at = (m * G + column_HEAD)[None, :] * H + k_PART[:, None]
+                    w_HEAD_PART = weight(w_h + w_at, units & (k_PART < H)[:, None], OPERAND)
     state = load(carry + row * H + j, here)
     for t in range(start, stop):
         at = ((m * T + t) * B + b)[:, None]
@@ -163,10 +178,16 @@ def forward(
             if WAIT:
                 if t > start:
                     wait(signal, (t - start) * SLICES)
-            h = before(h0, hs, t, row * H + k, (at - B) * H + k, rows & (k < H)[None, :])
-            h = h.to(OPERAND)
+            for PART in PARTS:
+                if BK > PART * WIDTH:  # all loads first: they take long, but not longer together
+                    at_first, at_rest = row * H + k_PART, (at - B) * H + k_PART
+                    h_PART = before(h0, hs, t, at_first, at_rest, rows & inner_PART)
             for HEAD in HEADS:
-                r_HEAD = tl.dot(h, w_HEAD, input_precision=PRECISION)
+                r_HEAD = tl.zeros((BM, BH), tl.float32)
+            for PART in PARTS:
+                if BK > PART * WIDTH:
+                    for HEAD in HEADS:
+                        r_HEAD = product(h_PART, w_HEAD_PART, r_HEAD, PRECISION)
         else:
             for HEAD in HEADS:
                 r_HEAD = load(z + row * G + column_HEAD, here)
@@ -228,8 +249,8 @@ def backward(
     dhs, z, w_h, first_state, states, stash, d_gx, d_rh, carry_h, carry_c, keep_h, keep_c, signals,
     T, B, start, stop, hm, ht, hb, hj, cm, ct, cb, cj,
     H: tl.constexpr, C: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr,
-    SLICES: tl.constexpr, DOT: tl.constexpr, WAIT: tl.constexpr,
-    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    WIDTH: tl.constexpr, SLICES: tl.constexpr, DOT: tl.constexpr, WAIT: tl.constexpr,
+    EAGER: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     m, b, part, signal = place(signals, B, BM, SLICES, WAIT)
     j = part * BH + tl.arange(0, BH)
@@ -238,49 +259,54 @@ def backward(
     COLUMNS  # noqa: B018
     row = (m * B + b)[:, None]
     if DOT:
-        k = tl.arange(0, BK)
-        inner = rows & (k < H)[None, :]
-        for HEAD in HEADS:
-            w_HEAD = tl.load(
-                w_h + (m * G + start_HEAD + k)[:, None] * H + j[None, :],
-                mask=(k < H)[:, None] & units,
-                other=0.0,
-            ).to(OPERAND)
+        for PART in PARTS:
+            if BK > PART * WIDTH:
+                k_PART = PART * WIDTH + tl.arange(0, WIDTH)
+                inner_PART = rows & (k_PART < H)[None, :]
+                for HEAD in HEADS:
+                    w_at = (m * G + start_HEAD + k_PART)[:, None] * H + j[None, :]
+                    w_HEAD_PART = weight(w_h + w_at, units & (k_PART < H)[:, None], OPERAND)
     dh = load(carry_h + row * H + j, here)
     if LSTM:
         dc = load(carry_c + row * H + j, here)
     for back in range(start, stop):
         t = T - 1 - back
         at = ((m * T + t) * B + b)[:, None]
-        for HEAD in SIGMOIDS:
-            HEAD, HEAD_c = unpack(load(stash + at * S + column_HEAD, here))
-        for HEAD in ORDERED:
-            p_HEAD = load(stash + at * S + column_HEAD, here)
-        for HEAD in RISING:
-            HEAD, HEAD_c = cumax(p_HEAD * first)
-        for HEAD in FALLING:
-            HEAD_c, HEAD = cumax(p_HEAD * first)
-        u = load(stash + at * S + column_u, here)
+        for HEAD in HEADS:
+            s_HEAD = tl.load(stash + at * S + column_HEAD, mask=here, other=0.0)
         if RESET:
-            v = load(stash + at * S + G + j, here)
+            v = tl.load(stash + at * S + G + j, mask=here, other=0.0)
         state = before(first_state, states, t, row * H + j, (at - B) * H + j, here)
-        state = state.to(tl.float32)
-        SLOPES  # noqa: B018
         d = load(dhs + at * H + j, here) + dh
         if DOT:
             if WAIT:
                 if back > start:
                     wait(signal, (back - start) * SLICES)
-            for HEAD in HEADS:
-                further = tl.load(
-                    d_rh + (at + B) * G + start_HEAD + k,
-                    mask=inner & (back > 0),
-                    other=0.0,
-                    cache_modifier=".cg",
-                )
-                d = tl.dot(further.to(OPERAND), w_HEAD, acc=d, input_precision=PRECISION)
+            for PART in PARTS:
+                if BK > PART * WIDTH:
+                    for HEAD in HEADS:
+                        if EAGER:  # as above, where there are registers for it
+                            at_next = (at + B) * G + start_HEAD + k_PART
+                            n_HEAD_PART = after(d_rh + at_next, inner_PART & (back > 0))
+            for PART in PARTS:
+                if BK > PART * WIDTH:
+                    for HEAD in HEADS:
+                        if not EAGER:
+                            at_next = (at + B) * G + start_HEAD + k_PART
+                            n_HEAD_PART = after(d_rh + at_next, inner_PART & (back > 0))
+                        d = product(n_HEAD_PART, w_HEAD_PART, d, PRECISION)
         else:
             d += load(z + row * H + j, here)
+        for HEAD in SIGMOIDS:
+            HEAD, HEAD_c = unpack(s_HEAD.to(tl.float32))
+        for HEAD in ORDERED:
+            p_HEAD = s_HEAD.to(tl.float32)
+        for HEAD in RISING:
+            HEAD, HEAD_c = cumax(p_HEAD * first)
+        for HEAD in FALLING:
+            HEAD_c, HEAD = cumax(p_HEAD * first)
+        u, state = s_u.to(tl.float32), state.to(tl.float32)
+        SLOPES  # noqa: B018
         dh = tl.zeros_like(d)
         if keep_h is not None:
             dh = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here) * d
