@@ -58,7 +58,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
         return name
     reason = BACKENDS[name].unfit(x)
     if reason is None:
-        reason = _broken(name, r)
+        reason = _broken(name, r.key)
         if reason is None:
             return name
         if kernel == "auto":
@@ -68,12 +68,13 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     return "cpu"
 
 
-def _broken(name: str, r: Recurrence) -> str | None:
+@torch.compiler.assume_constant_result  # torch.compile would trace into the building of kernels
+def _broken(name: str, key: str) -> str | None:
     """Why a back end that would fit cannot be had."""
     if name == "triton" and (reason := triton.missing()):
         return reason
     try:
-        BACKENDS[name].library(r)
+        BACKENDS[name].library(by_key(key))
     except (native.BuildError, triton.BuildError) as e:
         return str(e)
 

@@ -153,12 +153,12 @@ class Plan(NamedTuple):
 
 # Units of a persistent program, by bytes of an element and H as a power of two: with 16 rows and 4
 # warps, for the least time per step; with 32 rows and 8 warps, where 16 would leave programs
-# queuing; and with 16 rows where one program must hold all units.  Larger ones spill registers or
-# do not fit into 227 KiB of shared memory: tests compile each of them and look.
+# queuing; and with 16 rows where one program must hold all units (ordered gates).  Larger ones
+# spill registers or exceed an H100's 227 KiB of shared memory: tests compile each row and look.
 UNITS = {
-    (2, 16): (16, 16, 16), (2, 32): (32, 32, 32), (2, 64): (32, 32, 64), (2, 128): (32, 32, None),
+    (2, 16): (16, None, 16), (2, 32): (32, 32, 32), (2, 64): (32, 32, 64), (2, 128): (32, 32, None),
     (2, 256): (32, 64, None), (2, 512): (32, 16, None),
-    (4, 16): (16, 16, 16), (4, 32): (32, 16, 32), (4, 64): (32, 16, 64), (4, 128): (32, 16, None),
+    (4, 16): (16, None, 16), (4, 32): (32, None, 32), (4, 64): (32, 16, 64), (4, 128): (32, 16, None),
     (4, 256): (32, 16, None), (4, 512): (16, 16, None),
 }  # fmt: skip
 SHARED = 227 * 1024
@@ -174,7 +174,7 @@ def plan(r: Recurrence, x: Inputs) -> Plan:
     if fits and (size == 2 or torch.backends.cuda.matmul.fp32_precision == "tf32"):
         few, many, all_ = UNITS[size, inner]
         units, rows = (all_, 16) if ordered else (few, 16)
-        if not ordered and M * -(-B // 16) * -(-H // few) > multiprocessors:
+        if many and not ordered and M * -(-B // 16) * -(-H // few) > multiprocessors:
             units, rows = many, 32
         if units and (slices := -(-H // units)) <= multiprocessors:  # they wait for each other
             eager = rows == 16 and size * inner < 2048
@@ -280,7 +280,7 @@ def forward(r: Recurrence, x: Inputs, training: bool = True, cut: Plan | None = 
     stash = hs.new_empty(M, T, B, stash_width(r, x) if training else 0)
     if hs.numel() == 0:
         return States(hs, cs, stash)
-    carry = (x.c0 if lstm else x.h0).to(torch.float32, copy=True)
+    carry = (x.c0 if lstm else x.h0).to(torch.float32, copy=True)  # moves on with each launch
     z = None if cut.persistent else hs.new_empty(M, B, G, dtype=torch.float32)
 
     def product(t: int) -> None:
@@ -306,7 +306,9 @@ def backward(
     d_gx = torch.empty_like(x.gx)
     d_rh = torch.empty_like(d_gx) if "reset" in r.heads else d_gx
     dh = torch.zeros_like(x.h0, dtype=torch.float32)
-    dc = dc_last.to(torch.float32, copy=True) if lstm else torch.zeros_like(dh)
+    dc = torch.zeros_like(dh)
+    if lstm:
+        dc.copy_(dc_last)
     d_w = torch.empty_like(x.w_h) if hs.numel() else torch.zeros_like(x.w_h)
     if hs.numel():
         z = torch.zeros_like(dh)
