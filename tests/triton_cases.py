@@ -73,7 +73,7 @@ def rounded(args, cotangents, dtype):
 @every
 def test_steps(gate, cell, keep_reset):
     r = Recurrence(cell, gate, keep_reset)
-    size = (2, 3, 5, 12, 3) if gate.auxiliary == "master" else (2, 3, 5, 13, 1)
+    size = (2, 2, 3, 12, 3) if gate.auxiliary == "master" else (2, 3, 5, 13, 1)
     agree(r, *problem(r, *size, zoneout=True))
 
 
@@ -81,8 +81,8 @@ def test_steps(gate, cell, keep_reset):
 @plain
 def test_persistent(gate, cell, keep_reset):
     r = Recurrence(cell, gate, keep_reset)
-    H = 13 if gate.activation == "cumax" else 27
-    agree(r, *problem(r, 2, 3, 5, H, zoneout=cell == "lstm"), persistent(H), TF32)
+    M, H = (1, 9) if gate.activation == "cumax" else (2, 27)
+    agree(r, *problem(r, M, 3, 5, H, zoneout=cell == "lstm"), persistent(H), TF32)
 
 
 @pytest.mark.parametrize(("M", "T", "B", "H"), [(1, 1, 1, 1), (5, 1, 9, 130)])
@@ -104,12 +104,11 @@ def test_master_gates_without_chunks(name):
     agree(r, *problem(r, 1, 2, 3, 7))
 
 
-@cells
-def test_the_number_of_slices_does_not_matter(cell, keep_reset):
-    r = Recurrence(cell, urgates.gate("UR"), keep_reset)
-    args, cotangents = problem(r, 2, 3, 19, 50, zoneout=True)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_number_of_slices_does_not_matter(cell):
+    r = Recurrence(cell, urgates.gate("UR"))
+    args, cotangents = problem(r, 2, 2, 19, 50, zoneout=True)
     found = [agree(r, args, cotangents, persistent(50, n), TF32) for n in (1, 2, 4)]
-    assert found[2]["hs"].shape == (2, 3, 19, 50)
     for name in ("hs", "gx", "w_h", "h0"):
         assert_close(name, found[1][name], found[0][name], TF32)
         assert_close(name, found[2][name], found[0][name], TF32)
@@ -214,7 +213,7 @@ def test_a_bad_model_leaves_its_neighbour_alone(name):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_every_element_of_the_buffers_is_written(cell):
     r = Recurrence(cell, urgates.gate("UR"))
-    args, cotangents = problem(r, 2, 3, 19, 50, zoneout=True)
+    args, cotangents = problem(r, 1, 2, 19, 50, zoneout=True)
     for cut in (None, persistent(50, 2)):
         clean = ours(r, args, cotangents, cut)
         torch.use_deterministic_algorithms(True)  # new buffers are full of NaN
@@ -243,7 +242,7 @@ def layers(name, cell, dtype=torch.float32, **more):
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 @pytest.mark.parametrize("name", ["-", "OM", "UR"])
 def test_layers_and_stacks_of_them(name, cell):
-    layer, true = layers(name, cell, num_layers=2, bidirectional=True)
+    layer, true = layers(name, cell, bidirectional=True)
     x = torch.randn(2, 3, 4, 3)
     parameters, _ = stack_module_state([layer, layer])
 

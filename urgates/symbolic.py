@@ -86,9 +86,8 @@ def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> 
     Raises:
         ValueError: for a formula with a function that Triton does not have.
     """
-    return "\n".join(
-        f"{name} = {_TritonPrinter().doprint(e)}" for name, e in _assignments(gate, heads, gradients)
-    )
+    text = _TritonPrinter().doprint
+    return "\n".join(f"{name} = {text(e)}" for name, e in _assignments(gate, heads, gradients))
 
 
 class _TritonPrinter(StrPrinter):
@@ -112,8 +111,11 @@ class _TritonPrinter(StrPrinter):
         if e.exp.is_Integer:
             product = "*".join([f"({self._print(e.base)})"] * abs(int(e.exp)))
             return f"({product})" if e.exp > 0 else f"(1/({product}))"
-        base = self._print(e.base)
-        return f"tl.sqrt({base})" if 2 * e.exp == 1 else f"tl.exp({self._print(e.exp * sympy.log(e.base))})"
+        return self._print(
+            sympy.Function("sqrt")(e.base)
+            if 2 * e.exp == 1
+            else sympy.exp(e.exp * sympy.log(e.base))
+        )
 
     def _print_Number(self, e):
         return repr(float(e))

@@ -68,7 +68,6 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     return "cpu"
 
 
-@torch.compiler.assume_constant_result  # torch.compile would trace into the building of kernels
 def _broken(name: str, key: str) -> str | None:
     """Why a back end that would fit cannot be had."""
     if name == "triton" and (reason := triton.missing()):
@@ -77,6 +76,11 @@ def _broken(name: str, key: str) -> str | None:
         BACKENDS[name].library(by_key(key))
     except (native.BuildError, triton.BuildError) as e:
         return str(e)
+
+
+# torch.compile need not trace how kernels are built.  This is torch.compiler.assume_constant_result,
+# which would import the compiler, and Triton with it, a second of everyone's time
+_broken._dynamo_marked_constant = True
 
 
 def _backend(kernel: str, r: Recurrence, x: Tensor):

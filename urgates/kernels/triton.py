@@ -153,12 +153,11 @@ class Plan(NamedTuple):
 
 # Units of a persistent program, by bytes of an element and H as a power of two: with 16 rows and 4
 # warps, for the least time per step; with 32 rows and 8 warps, where 16 would leave programs
-# queuing; and with 16 rows where one program must hold all units (ordered gates).  Larger ones
-# spill registers or exceed an H100's 227 KiB of shared memory: tests compile each row and look.
+# queuing; and with 16 rows and 8 warps where one program must hold all units (ordered gates).
+# Larger ones spill registers or exceed an H100's 227 KiB of shared memory: tests compile and look.
 UNITS = {
-    (2, 16): (16, None, 16), (2, 32): (32, 32, 32), (2, 64): (32, 32, 64), (2, 128): (32, 32, None),
-    (2, 256): (32, 64, None), (2, 512): (32, 16, None),
-    (4, 16): (16, None, 16), (4, 32): (32, None, 32), (4, 64): (32, 16, 64), (4, 128): (32, 16, None),
+    (2, 64): (32, 32, 64), (2, 128): (32, 32, None), (2, 256): (32, 64, None),
+    (2, 512): (32, 16, None), (4, 64): (32, 16, 64), (4, 128): (32, 16, None),
     (4, 256): (32, 16, None), (4, 512): (16, 16, None),
 }  # fmt: skip
 SHARED = 227 * 1024
@@ -174,14 +173,14 @@ def plan(r: Recurrence, x: Inputs) -> Plan:
     if fits and (size == 2 or torch.backends.cuda.matmul.fp32_precision == "tf32"):
         few, many, all_ = UNITS[size, inner]
         units, rows = (all_, 16) if ordered else (few, 16)
-        if many and not ordered and M * -(-B // 16) * -(-H // few) > multiprocessors:
+        if not ordered and M * -(-B // 16) * -(-H // few) > multiprocessors:
             units, rows = many, 32
         if units and (slices := -(-H // units)) <= multiprocessors:  # they wait for each other
             eager = rows == 16 and size * inner < 2048
-            return Plan(rows, units, slices, rows // 4, True, eager)
+            return Plan(rows, units, slices, 8 if ordered else rows // 4, True, eager)
     units = _power(H) if C > 1 or ordered else min(_power(H), 128)
-    rows = max(1, min(_power(B), 1024 // units))
-    return Plan(rows, units, -(-H // units), max(4, min(16, rows * units // 512)))
+    rows = max(1, min(_power(B), 512 // units))
+    return Plan(rows, units, -(-H // units), max(4, min(16, rows * units // 256)))
 
 
 def _power(n: int) -> int:
@@ -189,7 +188,7 @@ def _power(n: int) -> int:
 
 
 def _inner(H: int) -> int:
-    return max(16, _power(H))
+    return max(64, _power(H))
 
 
 @cache

@@ -115,8 +115,8 @@ def product(a, w, sum, PRECISION: tl.constexpr):
 
 @triton.jit
 def masked(keep, m, t, b, j, km, kt, kb, kj, mask):  # with strides, 0 where broadcast
-    offset = m * km + tl.cast(t, tl.int64) * kt + b.to(tl.int64)[:, None] * kb + j[None, :] * kj
-    return load(keep + offset, mask)
+    at = m * km + tl.cast(t, tl.int64) * kt + b.to(tl.int64) * kb  # of t first: nothing to hoist
+    return load(keep + at[:, None] + (j * kj)[None, :], mask)
 
 
 @triton.jit
@@ -159,7 +159,7 @@ def forward(
     j = part * BH + tl.arange(0, BH)
     units, rows = (j < H)[None, :], (b < B)[:, None]
     here, first = rows & units, (j % C == 0)[None, :]
-    COLUMNS  # noqa: B018
+    COLUMNS
     row = (m * B + b)[:, None]
     if DOT:
         for PART in PARTS:
@@ -199,7 +199,7 @@ def forward(
             HEAD, HEAD_c = cumax(p_HEAD * first)
         for HEAD in FALLING:
             HEAD_c, HEAD = cumax(p_HEAD * first)
-        GATE  # noqa: B018
+        GATE
         if LSTM:
             u = tanh(x_u + r_u)
             c = forget * state + input * u
@@ -256,7 +256,7 @@ def backward(
     j = part * BH + tl.arange(0, BH)
     units, rows = (j < H)[None, :], (b < B)[:, None]
     here, first = rows & units, (j % C == 0)[None, :]
-    COLUMNS  # noqa: B018
+    COLUMNS
     row = (m * B + b)[:, None]
     if DOT:
         for PART in PARTS:
@@ -306,7 +306,7 @@ def backward(
         for HEAD in FALLING:
             HEAD_c, HEAD = cumax(p_HEAD * first)
         u, state = s_u.to(tl.float32), state.to(tl.float32)
-        SLOPES  # noqa: B018
+        SLOPES
         dh = tl.zeros_like(d)
         if keep_h is not None:
             dh = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here) * d
