@@ -111,11 +111,10 @@ class _TritonPrinter(StrPrinter):
         if e.exp.is_Integer:
             product = "*".join([f"({self._print(e.base)})"] * abs(int(e.exp)))
             return f"({product})" if e.exp > 0 else f"(1/({product}))"
-        return self._print(
-            sympy.Function("sqrt")(e.base)
-            if 2 * e.exp == 1
-            else sympy.exp(e.exp * sympy.log(e.base))
-        )
+        base = self._print(e.base)
+        if 2 * e.exp == 1:
+            return f"tl.sqrt({base})"
+        return f"tl.exp({self._print(e.exp)} * tl.log({base}))"
 
     def _print_Number(self, e):
         return repr(float(e))

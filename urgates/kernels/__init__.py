@@ -24,7 +24,7 @@ _ABOUT = {
     "reference": "plain torch with an autograd graph per step: the truth, and slow",
     "cpu": "torch ops without a graph per step, on any device",
     "native": "a compiled loop, float32 on the CPU; compiles at its first use",
-    "triton": "Triton kernels, float32 and 16 bits on a CUDA device; compile at their first use",
+    "triton": "Triton kernels, float32 and 16 bits, on a GPU; compile at their first use",
 }
 
 
@@ -78,8 +78,8 @@ def _broken(name: str, key: str) -> str | None:
         return str(e)
 
 
-# torch.compile need not trace how kernels are built.  This is torch.compiler.assume_constant_result,
-# which would import the compiler, and Triton with it, a second of everyone's time
+# torch.compile need not trace how kernels are built: torch.compiler.assume_constant_result, spelled
+# out, as calling it imports the compiler (and Triton), a second of everyone's time
 _broken._dynamo_marked_constant = True
 
 

@@ -1,9 +1,10 @@
 """The loops over time that triton.py launches: a text it specialises for one recurrence, no module.
 
-There, `for HEAD in …` is written out head by head, `for PART in …` by blocks of the inner sum, `if LSTM`/`if RESET` are decided, `COLUMNS` and
-`GATE` (`SLOPES`) become the heads' columns and the gate's statements (and derivatives), by SymPy.
-A program holds a tile of batch rows `b` and hidden units `j` of one model and goes through time with
-the state in registers.  With `DOT` its weights stay on the chip as well; programs that share rows
+There, `for HEAD in …` is written out head by head, `for PART in …` by blocks of the inner sum;
+`if LSTM` and `if RESET` are decided; `COLUMNS`, `GATE` and `SLOPES` become the heads' columns, the
+gate's statements and the same with their derivatives, as SymPy prints them.
+A program holds a tile of batch rows `b` and hidden units `j` of one model and goes through time
+with the state in registers.  With `DOT` its weights stay on the chip as well; programs that share rows
 are `SLICES` of the hidden units, hand h (or its gradient) on through memory and meet once a step.
 Without, each step is a launch and the product, of shape [M, B, ·], comes in as `z`.
 G rows of the weights, H units, S columns of the stash, C neurons to a master unit (every C-th
