@@ -53,10 +53,12 @@ def ours(r, args, cotangents, cut=None):
 
 
 def agree(r, args, cotangents, cut=None, ratio=None):
-    expected, found = truth(r, args, cotangents), ours(r, args, cotangents, cut)
+    given = [None if a is None else a.to(DEVICE) for a in args]
+    expected = truth(r, given, [c.to(DEVICE) for c in cotangents])
+    found = ours(r, args, cotangents, cut)
     for name, x in found.items():
         if expected[name] is not None:
-            assert_close(name, x, expected[name], ratio)
+            assert_close(name, x, expected[name].cpu(), ratio)
     return found
 
 
@@ -117,7 +119,7 @@ def test_the_number_of_slices_does_not_matter(cell):
 def test_the_inner_sum_in_blocks():
     r = Recurrence("gru", urgates.gate("UR"))
     for eager in (True, False):
-        cut = Plan(16, 256, 1, 8, True, eager)
+        cut = persistent(140, 5)._replace(eager=eager)
         agree(r, *problem(r, 1, 2, 3, 140), cut, TF32)
 
 
@@ -265,6 +267,7 @@ def test_sixteen_bit_layers_and_autocast_agree(cell):
     y, _ = layer(x.to(DEVICE))
     y.float().square().sum().backward()
     true(x.bfloat16().double())[0].square().sum().backward()
+    assert layer.gates(x.to(DEVICE, torch.bfloat16))["g"].dtype == torch.float32
     for k, p in layer.named_parameters():
         assert p.grad.dtype == torch.bfloat16
         assert_close(k, p.grad.cpu(), dict(true.named_parameters())[k].grad, 3e-2)
@@ -332,7 +335,7 @@ def test_a_formula_beyond_triton_is_refused_in_a_line():
 
 @gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("M", "B"), [(1, 50), (3, 50), (40, 50)])
+@pytest.mark.parametrize(("M", "B"), [(1, 50), (3, 50), (20, 50)])
 @pytest.mark.parametrize("H", [256, 300])
 @pytest.mark.parametrize("name", ["-", "UR"])
 def test_programs_meet_at_every_step(name, H, M, B, dtype):

@@ -263,8 +263,8 @@ class _RNN(_Gated):
         h, c = self._initial(hx, x, single=False)
         suffix = self.suffixes[0][0]
         gx, w_h, b_u = self._input_side_of(suffix, x)
-        keep_c, keep_h = (self._keep(p, x, None) for p in self.zoneout)
-        args = [None if a is None else a.unsqueeze(0) for a in (gx, w_h, b_u, h[0], c[0])]
+        keep_c, keep_h = (self._keep(p, wide(x), None) for p in self.zoneout)
+        args = [None if a is None else wide(a)[None] for a in (gx, w_h, b_u, h[0], c[0])]
         keeps = [None if k is None else k.unsqueeze(0) for k in (keep_h, keep_c)]
         inputs = Inputs(*args, *keeps)
         s, *_ = replay(self.recurrence, inputs, forward(self.recurrence, inputs))

@@ -177,7 +177,8 @@ def plan(r: Recurrence, x: Inputs) -> Plan:
             units, rows = many, 32
         if units and (slices := -(-H // units)) <= multiprocessors:  # they wait for each other
             eager = rows == 16 and size * inner < 2048
-            return Plan(rows, units, slices, 8 if ordered else rows // 4, True, eager)
+            at_once = slices == 1 or not interpreting()  # which runs programs one after another
+            return Plan(rows, units, slices, 8 if ordered else rows // 4, True, eager, at_once)
     units = _power(H) if C > 1 or ordered else min(_power(H), 128)
     rows = max(1, min(_power(B), 512 // units))
     return Plan(rows, units, -(-H // units), max(4, min(16, rows * units // 256)))

@@ -4,15 +4,18 @@ There, `for HEAD in …` is written out head by head, `for PART in …` by block
 `if LSTM` and `if RESET` are decided; `COLUMNS`, `GATE` and `SLOPES` become the heads' columns, the
 gate's statements and the same with their derivatives, as SymPy prints them.
 A program holds a tile of batch rows `b` and hidden units `j` of one model and goes through time
-with the state in registers.  With `DOT` its weights stay on the chip as well; programs that share rows
-are `SLICES` of the hidden units, hand h (or its gradient) on through memory and meet once a step.
-Without, each step is a launch and the product, of shape [M, B, ·], comes in as `z`.
+with the state in registers.  With `DOT` its weights stay on the chip as well; programs that share
+rows are `SLICES` of the hidden units, hand h (or its gradient) on through memory and meet once a
+step.  Without, each step is a launch and the product, [M, B, ·], comes in as `z`.
 G rows of the weights, H units, S columns of the stash, C neurons to a master unit (every C-th
 column speaks for its chunk).  Gates, states and sums are float32 whatever the tensors are.
 """
 
 import triton
 import triton.language as tl
+
+# one compilation for all of these
+VARYING = ["T", "B", "start", "stop", "hm", "ht", "hb", "hj", "cm", "ct", "cb", "cj"]
 
 # ------------------------------------------------------------------ activations, with complements
 
@@ -148,7 +151,7 @@ def wait(signal, target):
 # ------------------------------------------------------------------ forward
 
 
-@triton.jit(do_not_specialize=["T", "B", "start", "stop"])
+@triton.jit(do_not_specialize=VARYING)
 def forward(
     gx, z, w_h, b_u, h0, hs, cs, stash, carry, keep_h, keep_c, signals,
     T, B, start, stop, hm, ht, hb, hj, cm, ct, cb, cj,
@@ -245,7 +248,7 @@ def forward(
 # ------------------------------------------------------------------ backward
 
 
-@triton.jit(do_not_specialize=["T", "B", "start", "stop"])
+@triton.jit(do_not_specialize=VARYING)
 def backward(
     dhs, z, w_h, first_state, states, stash, d_gx, d_rh, carry_h, carry_c, keep_h, keep_c, signals,
     T, B, start, stop, hm, ht, hb, hj, cm, ct, cb, cj,
