@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from urgates import kernels
 from urgates.gates import Gate, gate, positive_int
 from urgates.kernels.cpu import forward, replay
-from urgates.kernels.reference import Inputs, Recurrence, hold, step
+from urgates.kernels.reference import Inputs, Recurrence, hold, step, wide
 
 
 def _probability(name: str, value) -> float:
@@ -132,22 +132,38 @@ class _RNN(_Gated):
             keep = past if keep is None else torch.maximum(keep, past)
         return keep
 
-    def _weights(self, suffix: str) -> list[Tensor | None]:
-        """w_x, b, w_h and b_u of a layer, as the kernels take them."""
-        names = ("bias_ih", "bias_hh", "gate_bias")
-        b, b_u = self._biases(*(getattr(self, n + suffix, None) for n in names))
-        w_x, w_h = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)
-        return [None if p is None else _wide(p) for p in (w_x, b, w_h, b_u)]
+    def _weights(self, suffix: str, x: Tensor) -> list[Tensor | None]:
+        """w_x, b, w_h and b_u of a layer in the dtype of x, as the kernels take them."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gate_bias")
+        found = [getattr(self, n + suffix, None) for n in names]
+        w_x, w_h, *biases = [None if w is None else w.to(x.dtype) for w in found]
+        b, b_u = self._biases(*biases)
+        return [w_x, b, w_h, b_u]
+
+    def _mixed(self, x: Tensor) -> bool:
+        """Whether the kernel itself takes 16-bit tensors and keeps gates and cells in float32."""
+        if self.kernel != "triton" and x.device.type == "cpu":
+            return False
+        return kernels.choose(self.kernel, self.recurrence, x) == "triton"
+
+    def _typed(self, x: Tensor) -> Tensor:
+        """The input in the dtype to compute in: the weights', or that of autocast."""
+        if torch.is_autocast_enabled(x.device.type):
+            low = x.to(torch.get_autocast_dtype(x.device.type))
+            if self._mixed(low):
+                return low
+        return x.to(self.weight_hh_l0.dtype)
 
     def _direction(self, suffix: str, x: Tensor, h0: Tensor, c0: Tensor, lengths: Tensor | None):
         """One direction of one layer over x [T, B, I]: hidden states, last h, last c."""
         back = suffix.endswith("_reverse")
-        keep_c, keep_h = (self._keep(p, _wide(x), lengths) for p in self.zoneout)
+        given = x if self._mixed(x) else wide(x)
+        keep_c, keep_h = (self._keep(p, wide(x), lengths) for p in self.zoneout)
         hs, c = kernels.scan(
             self.recurrence,
-            _wide(_reverse(x, lengths) if back else x),
-            *self._weights(suffix),
-            *(_wide(h0), _wide(c0), keep_h, keep_c),
+            _reverse(given, lengths) if back else given,
+            *self._weights(suffix, given),
+            *(h0.to(given.dtype), wide(c0), keep_h, keep_c),
             kernel=self.kernel,
         )
         hs, c = hs.to(x), c.to(x)
@@ -179,8 +195,8 @@ class _RNN(_Gated):
                 [L · directions, B, H] (without B for unbatched input).
         Returns:
             output, laid out as `input` with H · directions features, and the last state, as hx.
-            Under autocast everything here stays in the weights' dtype; 16-bit weights compute
-            their gates in float32 (bfloat16 gates would cap memory at 256 steps).
+            16-bit weights compute their gates in float32 (bfloat16 gates would cap memory at 256
+            steps). Under autocast the Triton kernel takes its dtype, others the weights'.
         Raises:
             ValueError: for shapes that do not fit, or non-finite input (checked on the CPU, outside
                 `torch.compile` and `vmap`).
@@ -203,7 +219,7 @@ class _RNN(_Gated):
             x = x.unsqueeze(1)
         elif self.batch_first and not packed:
             x = x.transpose(0, 1)
-        x = x.to(self.weight_hh_l0.dtype)
+        x = self._typed(x)
         h, c = self._initial(hx, x, single)
         if packed and input.sorted_indices is not None:
             h, c = h[:, input.sorted_indices], c[:, input.sorted_indices]
@@ -248,8 +264,9 @@ class _RNN(_Gated):
         x = input.transpose(0, 1) if self.batch_first else input
         h, c = self._initial(hx, x, single=False)
         suffix = self.suffixes[0][0]
-        keep_c, keep_h = (self._keep(p, x, None) for p in self.zoneout)
-        args = _wide(x), *self._weights(suffix), _wide(h[0]), _wide(c[0]), keep_h, keep_c
+        keep_c, keep_h = (self._keep(p, wide(x), None) for p in self.zoneout)
+        x = wide(x)
+        args = x, *self._weights(suffix, x), wide(h[0]), wide(c[0]), keep_h, keep_c
         inputs = Inputs(*(None if a is None else a.unsqueeze(0) for a in args))
         s, *_ = replay(self.recurrence, inputs, forward(self.recurrence, inputs))
         named = {**s.value, "f": s.value[self.gate.main], "g": s.forget, "i": s.input}
@@ -428,10 +445,6 @@ def _zoneout_pair(zoneout) -> tuple[float, float]:
     return tuple(_probability("zoneout", p) for p in zoneout)
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
     """x [T, B, ·] back to front, each row within its own length."""
     if lengths is None:
@@ -443,7 +456,7 @@ def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def _check_finite(name: str, x: Tensor) -> None:
     hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
-    if hidden or x.device.type != "cpu" or math.isfinite(x.sum()):  # one pass over most inputs
+    if hidden or x.device.type != "cpu" or math.isfinite(x.detach().sum()):  # one pass over most inputs
         return
     if not torch.isfinite(x).all():
         raise ValueError(f"{name} must be finite, got {int((~torch.isfinite(x)).sum())} NaN or inf")

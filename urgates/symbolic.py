@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import sympy
+from sympy.printing.str import StrPrinter
 
 _LATEX = {"f_master": r"\tilde f", "i_master": r"\tilde i"}
 
@@ -55,25 +56,78 @@ def partials(gate, heads: tuple[str, ...]) -> Callable:
     return sympy.lambdify(args, [t.derivatives(h) for h in t.a], modules="math", cse=True)
 
 
-def c_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
-    """C assignments to `forget`, `input` (and `dforget_<head>`, `dinput_<head>` with `gradients`).
-
-    The activations are C variables of the heads' names, their complements `<head>_c`, all of a
-    floating type called `T`.
-    """
+def _assignments(gate, heads: tuple[str, ...], gradients: bool) -> list[tuple[str, sympy.Expr]]:
+    """Names and expressions, in order, of which the last are those `c_statements` speaks of."""
     t = trace(gate, heads)
     outputs = {"forget": t.forget, "input": t.input}
     if gradients:
         for h in t.a:
             outputs[f"dforget_{h}"], outputs[f"dinput_{h}"] = t.derivatives(h)
     shared, reduced = sympy.cse(list(outputs.values()))
+    return [*((str(n), e) for n, e in shared), *zip(outputs, reduced, strict=True)]
+
+
+def c_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
+    """C assignments to `forget`, `input` (and `dforget_<head>`, `dinput_<head>` with `gradients`).
+
+    The activations are C variables of the heads' names, their complements `<head>_c`, all of a
+    floating type called `T`.
+    """
     squares = {"Pow": [(lambda b, e: e == 2, lambda b, e: f"(({b})*({b}))")]}
-    code = [f"const T {n} = {sympy.ccode(e, user_functions=squares)};" for n, e in shared]
-    code += [
+    return "\n".join(
         f"const T {name} = {sympy.ccode(e, user_functions=squares)};"
-        for name, e in zip(outputs, reduced, strict=True)
-    ]
-    return "\n".join(code)
+        for name, e in _assignments(gate, heads, gradients)
+    )
+
+
+def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
+    """The same as Python that Triton compiles, `tl` being `triton.language`.
+
+    Raises:
+        ValueError: for a formula with a function that Triton does not have.
+    """
+    text = _TritonPrinter().doprint
+    return "\n".join(f"{name} = {text(e)}" for name, e in _assignments(gate, heads, gradients))
+
+
+class _TritonPrinter(StrPrinter):
+    """Python with Triton's functions; powers are products, constants are floats."""
+
+    functions: ClassVar = {name: f"tl.{name}" for name in ("exp", "log", "sqrt", "sin", "cos")}
+    functions |= {"Abs": "tl.abs", "Max": "tl.maximum", "Min": "tl.minimum", "tanh": "tanh"}
+
+    def _print_Function(self, e):
+        name = e.func.__name__
+        if name not in self.functions:
+            raise ValueError(f"gate must use {sorted(self.functions)} in its formula, got {name!r}")
+        first, *others = map(self._print, e.args)
+        for x in others or [None]:  # Max and Min take any number, Triton's take two
+            first = f"{self.functions[name]}({first}{f', {x}' if x else ''})"
+        return first
+
+    _print_Abs = _print_Max = _print_Min = _print_LatticeOp = _print_Function
+
+    def _print_Pow(self, e, **_):
+        if e.exp.is_Integer:
+            product = "*".join([f"({self._print(e.base)})"] * abs(int(e.exp)))
+            return f"({product})" if e.exp > 0 else f"(1/({product}))"
+        base = self._print(e.base)
+        if 2 * e.exp == 1:
+            return f"tl.sqrt({base})"
+        return f"tl.exp({self._print(e.exp)} * tl.log({base}))"
+
+    def _print_Number(self, e):
+        return repr(float(e))
+
+    _print_Rational = _print_Half = _print_Float = _print_NumberSymbol = _print_Number
+    _print_Exp1 = _print_Pi = _print_Number
+
+    def _print_Piecewise(self, e):
+        (x, condition), *others = e.args
+        if condition == True or not others:  # noqa: E712 -- SymPy's own true
+            return self._print(x)
+        rest = self._print(sympy.Piecewise(*others))
+        return f"tl.where({self._print(condition)}, {self._print(x)}, {rest})"
 
 
 def latex(gate, cell: str = "lstm") -> str:

@@ -13,23 +13,31 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from urgates.kernels import cpu, native, reference
-from urgates.kernels.reference import Inputs, Recurrence, States, by_key
+from urgates.kernels import cpu, native, reference, triton
+from urgates.kernels.reference import Inputs, Recurrence, States, by_key, wide
 
-__all__ = ["Inputs", "Recurrence", "available", "choose", "scan"]
+__all__ = ["Inputs", "Recurrence", "available", "choose", "scan", "unavailable"]
 
-BACKENDS = {"native": native, "cpu": cpu}
+BACKENDS = {"triton": triton, "native": native, "cpu": cpu}
+FASTEST = {"cuda": "triton", "cpu": "native"}  # what "auto" takes there, else "cpu"
+_ABOUT = {
+    "reference": "plain torch with an autograd graph per step: the truth, and slow",
+    "cpu": "torch ops without a graph per step, on any device",
+    "native": "a compiled loop, float32 on the CPU; compiles at its first use",
+    "triton": "Triton kernels, float32 and 16 bits, on a GPU; compile at their first use",
+}
+
+
+def unavailable() -> dict[str, str]:
+    """The back ends that cannot run here; the value says why in one line."""
+    no_compiler = None if native.compiler() else "it needs a C++ compiler (c++, g++, clang++, CXX)"
+    reasons = {"native": no_compiler, "triton": triton.missing()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def available() -> dict[str, str]:
     """The back ends that run here; the value says what each is."""
-    backends = {
-        "reference": "plain torch with an autograd graph per step: the truth, and slow",
-        "cpu": "torch ops without a graph per step, on any device",
-    }
-    if native.compiler():
-        backends["native"] = "a compiled loop, float32 on the CPU; compiles at its first use"
-    return backends
+    return {name: about for name, about in _ABOUT.items() if name not in unavailable()}
 
 
 def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) -> str:
@@ -43,20 +51,36 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     names = ["auto", "reference", *BACKENDS]
     if kernel not in names:
         raise ValueError(f"kernel must be one of {names}, got {kernel!r}")
-    if r is None or kernel not in ("auto", "native"):
+    if r is None:
         return kernel
-    reason = native.unfit(x)
+    name = FASTEST.get(x.device.type, "cpu") if kernel == "auto" else kernel
+    if name in ("cpu", "reference"):
+        return name
+    reason = BACKENDS[name].unfit(x)
     if reason is None:
-        try:
-            native.library(r)
-            return "native"
-        except native.BuildError as e:
-            reason = str(e)
-            if kernel == "auto":
-                _say_once(reason)
-    if kernel == "native":
-        raise ValueError(f"kernel 'native' cannot run: {reason}")
+        reason = _broken(name, r.key)
+        if reason is None:
+            return name
+        if kernel == "auto":
+            _say_once(reason)
+    if kernel != "auto":
+        raise ValueError(f"kernel {kernel!r} cannot run: {reason}")
     return "cpu"
+
+
+def _broken(name: str, key: str) -> str | None:
+    """Why a back end that would fit cannot be had."""
+    if name == "triton" and (reason := triton.missing()):
+        return reason
+    try:
+        BACKENDS[name].library(by_key(key))
+    except (native.BuildError, triton.BuildError) as e:
+        return str(e)
+
+
+# torch.compile need not trace how kernels are built: torch.compiler.assume_constant_result, spelled
+# out, as calling it imports the compiler (and Triton), a second of everyone's time
+_broken._dynamo_marked_constant = True
 
 
 def _backend(kernel: str, r: Recurrence, x: Tensor):
@@ -94,8 +118,13 @@ def scan(
         kernel: "auto" or a name of `available()`.
     Returns:
         hidden states [T, B, H] or [M, T, B, H], and the last cell state (zeros for a GRU).
+    Raises:
+        ValueError: for tensors on several devices, and for a kernel that cannot run.
     """
     tensors = (x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
+    for name, a in zip(Inputs._fields, tensors, strict=True):
+        if a is not None and a.device != x.device:
+            raise ValueError(f"{name} must be on {x.device}, where x is, got {a.device}")
     if x.dim() == 3:
         tensors = [None if a is None else a.unsqueeze(0) for a in tensors]
     models = tensors[0].shape[0]
@@ -131,18 +160,20 @@ def _scan(
     r, inputs = by_key(key), Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
     states = _backend(kernel, r, x).forward(r, inputs, training)
     c_last = states.cs[:, -1] if states.cs.numel() else c0
-    return states.hs, c_last.clone(), states.cs, states.stash
+    return states.hs, c_last.to(c0.dtype, copy=True), states.cs, states.stash
 
 
 @_scan.register_fake
 def _(key, kernel, training, *tensors):
     r, inputs = by_key(key), Inputs(*tensors)
-    width = _backend(kernel, r, inputs.x).stash_width(r, inputs) if training else 0
+    backend, new = _backend(kernel, r, inputs.x), inputs.x.new_empty
+    width = backend.stash_width(r, inputs) if training else 0
+    cell = torch.float32 if backend is triton else inputs.x.dtype
     return (
-        inputs.x.new_empty(inputs.shape),
+        new(inputs.shape),
         torch.empty_like(inputs.c0),
-        inputs.x.new_empty(inputs.shape if r.cell == "lstm" else (len(inputs.x), 0)),
-        inputs.x.new_empty(*inputs.shape[:3], width),
+        new(inputs.shape if r.cell == "lstm" else (len(inputs.x), 0), dtype=cell),
+        new(*inputs.shape[:3], width),
     )
 
 
@@ -251,8 +282,9 @@ class _ScanBackward(torch.autograd.Function):
 
         with torch.enable_grad():
             *tensors, _, _, _, dhs, dc_last = (None if x is None else partial(x) for x in saved)
-            hs, cs = reference.scan(r, Inputs(*tensors))
-            states = [(hs, dhs), (cs[:, -1], dc_last)] if r.cell == "lstm" else [(hs, dhs)]
+            hs, cs = reference.scan(r, Inputs(*map(wide, tensors)))
+            states = [(hs, wide(dhs))]
+            states += [(cs[:, -1], wide(dc_last))] if r.cell == "lstm" else []
             primal = [(x, v) for x, v in zip(tensors[:7], outer, strict=True)]
             primal = [(x, v) for x, v in primal if x is not None and v is not None and v.numel()]
             first = torch.autograd.grad(

@@ -162,6 +162,11 @@ def hold(new: Tensor, old: Tensor, keep: Tensor | None) -> Tensor:
     return new if keep is None else keep * old + (1 - keep) * new
 
 
+def wide(x: Tensor | None) -> Tensor | None:
+    """x with 16-bit floats as float32."""
+    return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def keep_at(keep: Tensor | None, t: int) -> Tensor | None:
     """The step's slice of keep [M or 1, T or 1, B or 1, H or 1]."""
     return None if keep is None else keep[:, t if keep.shape[1] > 1 else 0]
