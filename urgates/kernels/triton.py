@@ -259,6 +259,7 @@ def _run(kernel, r: Recurrence, x: Inputs, plan: Plan, pointers, product) -> Non
             kernel[(groups * plan.slices,)](
                 *pointers, *keeps, signals, T, B, *((0, T) if at_once else (n, n + 1)), *strides,
                 **constants(r, x, plan), num_warps=plan.warps, num_stages=1,
+                maxnreg=255 if plan.persistent and plan.rows == 16 else None,  # few programs
             )  # fmt: skip
 
 

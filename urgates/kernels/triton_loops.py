@@ -95,11 +95,9 @@ def load(p, mask):
 
 @triton.jit
 def before(first, rest, t, at_first, at_rest, mask):  # the state step t starts from
-    if t == 0:
-        x = tl.load(first + at_first, mask=mask, other=0.0).to(rest.dtype.element_ty)
-    else:  # past the first cache, which does not see what other programs write
-        x = tl.load(rest + at_rest, mask=mask, other=0.0, cache_modifier=".cg")
-    return x
+    x = tl.load(first + at_first, mask=mask & (t == 0), other=0.0).to(rest.dtype.element_ty)
+    # past the first cache, which does not see what other programs write
+    return tl.load(rest + at_rest, mask=mask & (t > 0), other=x, cache_modifier=".cg")
 
 
 @triton.jit
@@ -173,6 +171,8 @@ def forward(
                 for HEAD in HEADS:
                     w_at = (m * G + column_HEAD)[None, :] * H + k_PART[:, None]
                     w_HEAD_PART = weight(w_h + w_at, units & (k_PART < H)[:, None], OPERAND)
+    if b_u is not None:
+        bias = load(b_u + m * H + j, j < H)[None, :]
     state = load(carry + row * H + j, here)
     for t in range(start, stop):
         at = ((m * T + t) * B + b)[:, None]
@@ -219,7 +219,7 @@ def forward(
         else:
             v = r_u
             if b_u is not None:
-                v += load(b_u + m * H + j, j < H)[None, :]
+                v += bias
             if RESET:
                 u = tanh(x_u + reset * v)
             else:
