@@ -456,7 +456,9 @@ def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def _check_finite(name: str, x: Tensor) -> None:
     hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
-    if hidden or x.device.type != "cpu" or math.isfinite(x.detach().sum()):  # one pass over most inputs
+    if (
+        hidden or x.device.type != "cpu" or math.isfinite(x.detach().sum())
+    ):  # one pass over most inputs
         return
     if not torch.isfinite(x).all():
         raise ValueError(f"{name} must be finite, got {int((~torch.isfinite(x)).sum())} NaN or inf")
