@@ -16,16 +16,17 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from urgates import kernels
 from urgates.gates import Gate, gate, positive_int
 from urgates.kernels.cpu import forward, replay
-from urgates.kernels.reference import Inputs, Recurrence, hold, step, wide
+from urgates.kernels.reference import Inputs, Recurrence, wide
 
 
-def _probability(name: str, value) -> float:
+def probability(name: str, value) -> float:
+    """The value as a float; ValueError unless it is a number in [0, 1]."""
     if not (isinstance(value, (int, float)) and 0 <= value <= 1):
         raise ValueError(f"{name} must be a probability in [0, 1], got {value!r}")
     return float(value)
 
 
-class _Gated(nn.Module):
+class Gated(nn.Module):
     """What layers and cells share: the sizes, the rows of the weights and how they start."""
 
     cell: str
@@ -91,7 +92,7 @@ class _Gated(nn.Module):
         return f"{self.input_size}, {self.hidden_size}, gate={self.gate.name!r}"
 
 
-class _RNN(_Gated):
+class _RNN(Gated):
     """Layers and directions; see `LSTM` and `GRU`."""
 
     def __init__(
@@ -103,7 +104,7 @@ class _RNN(_Gated):
         )
         positive_int("num_layers", num_layers)
         self.num_layers, self.batch_first = num_layers, bool(batch_first)
-        self.dropout = _probability("dropout", dropout)
+        self.dropout = probability("dropout", dropout)
         self.bidirectional = bool(bidirectional)
         self.zoneout, self.kernel = zoneout, kernel
         kernels.choose(kernel)
@@ -309,7 +310,7 @@ class LSTM(_RNN):
         device=None,
         dtype=None,
     ) -> None:
-        zoneout = _zoneout_pair(zoneout)
+        zoneout = zoneout_pair(zoneout)
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             gate_=gate, zoneout=zoneout, downsize=downsize, t_max=t_max, forget_bias=forget_bias,
@@ -355,94 +356,20 @@ class GRU(_RNN):
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            gate_=gate, zoneout=(0.0, _probability("zoneout", zoneout)), downsize=downsize,
+            gate_=gate, zoneout=(0.0, probability("zoneout", zoneout)), downsize=downsize,
             t_max=t_max, forget_bias=forget_bias, keep_reset=bool(keep_reset), kernel=kernel,
             device=device, dtype=dtype,
         )  # fmt: skip
 
 
-# ------------------------------------------------------------------ cells: one step
-
-
-class _Cell(_Gated):
-    def _advance(self, input: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        names = ("bias_ih", "bias_hh", "gate_bias")
-        b, b_u = self._biases(*(getattr(self, n, None) for n in names))
-        gx = nn.functional.linear(input, self.weight_ih, b)
-        s = step(self.recurrence, gx, h @ self.weight_hh.mT, b_u, h, c)
-        z_c, z_h = (self._mask(p, h) for p in self.zoneout)
-        return hold(s.h, h, z_h), hold(s.c, c, z_c)
-
-    def _mask(self, p: float, h: Tensor) -> Tensor | float | None:
-        if not p:
-            return None
-        return (torch.rand_like(h) < p).to(h) if self.training else p
-
-    def _checked(self, input: Tensor, *states: Tensor) -> None:
-        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
-            raise ValueError(
-                f"input must be [B, {self.input_size}] or [{self.input_size}], "
-                f"got shape {list(input.shape)}"
-            )
-        expected = (*input.shape[:-1], self.hidden_size)
-        for state in states:
-            if tuple(state.shape) != expected:
-                raise ValueError(f"hx must have shape {expected}, got {list(state.shape)}")
-
-
-class LSTMCell(_Cell):
-    """`torch.nn.LSTMCell` with the gate of your choice; arguments as `LSTM`."""
-
-    cell = "lstm"
-
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, gate: str | Gate = "UR",
-        zoneout: tuple[float, float] = (0.0, 0.0), downsize: int = 1, t_max: float | None = None,
-        forget_bias: float = 1.0, device=None, dtype=None,
-    ) -> None:  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, True)
-        self.zoneout = _zoneout_pair(zoneout)
-        self._add("", input_size, device, dtype)
-        self.reset_parameters()
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None):
-        """One step: input [B, I] or [I], hx = (h, c) [B, H] each; returns (h, c)."""
-        h, c = hx or (input.new_zeros(*input.shape[:-1], self.hidden_size),) * 2
-        self._checked(input, h, c)
-        return self._advance(input, h, c)
-
-
-class GRUCell(_Cell):
-    """`torch.nn.GRUCell` with the gate of your choice; arguments as `GRU`."""
-
-    cell = "gru"
-
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, gate: str | Gate = "UR",
-        zoneout: float = 0.0, keep_reset: bool = True, downsize: int = 1,
-        t_max: float | None = None, forget_bias: float = 0.0, device=None, dtype=None,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, bool(keep_reset)
-        )
-        self.zoneout = (0.0, _probability("zoneout", zoneout))
-        self._add("", input_size, device, dtype)
-        self.reset_parameters()
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """One step: input [B, I] or [I], hx [B, H]; returns the new hidden state."""
-        h = input.new_zeros(*input.shape[:-1], self.hidden_size) if hx is None else hx
-        self._checked(input, h)
-        return self._advance(input, h, h)[0]
-
-
 # ------------------------------------------------------------------ small helpers
 
 
-def _zoneout_pair(zoneout) -> tuple[float, float]:
+def zoneout_pair(zoneout) -> tuple[float, float]:
+    """Zoneout of an LSTM, (cell, hidden); ValueError unless it is a pair of probabilities."""
     if not (isinstance(zoneout, (tuple, list)) and len(zoneout) == 2):
         raise ValueError(f"zoneout must be a pair (cell, hidden) of probabilities, got {zoneout!r}")
-    return tuple(_probability("zoneout", p) for p in zoneout)
+    return tuple(probability("zoneout", p) for p in zoneout)
 
 
 def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -57,8 +57,9 @@ def source(r: Recurrence) -> str:
             for h in gates
         ],
     }
-    vectors = (_HERE / "vectors.h").read_text()
-    text = (_HERE / "native.cpp").read_text().replace('#include "vectors.h"', vectors)
+    text = (_HERE / "native.cpp").read_text()
+    for name in ("vectors.h", "row.h"):
+        text = text.replace(f'#include "{name}"', (_HERE / name).read_text())
     for name, lines in splices.items():
         text = text.replace(f"/*@{name}*/", "\n".join(lines))
     return text
