@@ -351,6 +351,27 @@ def test_save_writes_picture_numbers_and_provenance(checkout, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == caption
 
 
+def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
+    from urgates.lab.timing import Case
+
+    cases = [Case(hidden=8, time=3, batch=2, inputs=1, downsize=4)]
+    how = {"pairs": 1, "threads": 1, "seconds": 0.001}
+    laptop = Bench("X1_kernels", preset="laptop")
+    with pytest.raises(ValueError, match="no stored timings 'lstm' at laptop; this measures them"):
+        laptop.timings("lstm", cases, **how)
+    smoke = Bench("X1_kernels", preset="smoke")
+    first = smoke.timings("lstm", cases, **how)
+    assert "UR-LSTM" in capsys.readouterr().out
+    assert smoke.timings("lstm", cases, **how).equals(first)
+    fig = Figure()
+    fig.subplots()
+    smoke.save(fig, "bars", data=first)
+    meta = json.loads((smoke.out / "bars.json").read_text())
+    assert meta["preset"] == "smoke" and meta["device"] == "CPU"
+    assert meta["commit"] == first.commit[0]
+    assert f"measured at {meta['commit']}" in capsys.readouterr().out
+
+
 def test_cards(checkout):
     assert "| preset | smoke |" in Bench("31", preset="smoke")._repr_markdown_()
     assert "nothing is trained" in Bench("23_refine_gate")._repr_markdown_()

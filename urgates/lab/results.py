@@ -163,7 +163,7 @@ class Bench:
         Args:
             fig: a matplotlib figure.
             name: the files' stem, like "fig3_left".
-            data: the plotted numbers.
+            data: the plotted numbers; rows of `timings` bring their provenance along.
             paper: which of the paper's figures it is, like "Fig. 3 left".
             runs: what it was drawn from; None for closed forms and samples.
         """
@@ -173,6 +173,10 @@ class Bench:
 
         evidence = {"preset": "exact", "seeds": [], "device": device_name(self.device)}
         evidence |= {"commit": commit()}
+        timed = {"device", "commit"} <= set(data.columns)
+        if timed:  # the rows of `timings` know where they come from
+            evidence |= {key: ", ".join(sorted(set(data[key]))) for key in ("device", "commit")}
+            evidence["preset"] = self.preset
         meta = {"notebook": self.notebook, "paper": paper} | evidence
         if runs is not None:
             meta |= runs.provenance | {"protocol": runs.protocol.digest}
@@ -184,6 +188,8 @@ class Bench:
         caption = f"{name}.csv · {meta['preset']}"
         if runs is not None:  # stored numbers: the notebook's test sees any change of them
             caption += f" · seeds {seeds} · data {record['sha256']['csv'][:8]}"
+        elif timed:
+            caption += f" · {meta['device']}, measured at {meta['commit']}"
         print(caption)
 
     def _repr_markdown_(self) -> str:
