@@ -267,6 +267,8 @@ axes[3].loglog(kept.time, kept.kept, "o-")
 axes[3].loglog(kept.time, kept.rival_kept, "s--", color="0.5")
 axes[3].set(xlabel="time", title="MB kept for backward", ylabel="")
 axes[0].legend(fontsize="small")
+for ax in axes:
+    ax.yaxis.set_minor_formatter("")
 bench.save(fig, "growth", data=pd.concat(growth.values()))
 
 # %%
