@@ -216,3 +216,27 @@ def test_available_names_the_back_ends():
     assert {"reference", "cpu"} <= set(kernels.available())
     with pytest.raises(ValueError, match="kernel must be one of"):
         kernels.choose("gpu")
+
+
+@pytest.mark.parametrize(
+    ("place", "bad", "message"),
+    [
+        ("w_x", torch.zeros(24, 3), "w_x must have shape"),
+        ("b", torch.zeros(23), "b must have shape"),
+        ("w_h", torch.zeros(23, 6), "w_h must have the rows of r, f, u, o, got 23 for H = 6"),
+        ("h0", torch.zeros(2, 6), "h0 must have shape"),
+        ("c0", torch.zeros(3, 5), "c0 must have shape"),
+        ("h0", torch.zeros(3, 6, dtype=torch.int64), "h0 must be of torch.float32, as x is"),
+        ("keep_h", torch.zeros(4, 3, 5), "keep_h must broadcast to"),
+        ("h0", torch.zeros(3, 6, device="meta"), "h0 must be on cpu, where x is, got meta"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_by_name(place, bad, message):
+    r = Recurrence("lstm", urgates.gate("UR"))
+    good = {
+        "x": torch.zeros(4, 3, 2), "w_x": torch.zeros(24, 2), "b": torch.zeros(24),
+        "w_h": torch.zeros(24, 6), "b_u": None, "h0": torch.zeros(3, 6), "c0": torch.zeros(3, 6),
+    }  # fmt: skip
+    assert kernels.scan(r, **good)[0].shape == (4, 3, 6)
+    with pytest.raises(ValueError, match=message):
+        kernels.scan(r, **(good | {place: bad}))

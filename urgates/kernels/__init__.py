@@ -119,12 +119,10 @@ def scan(
     Returns:
         hidden states [T, B, H] or [M, T, B, H], and the last cell state (zeros for a GRU).
     Raises:
-        ValueError: for tensors on several devices, and for a kernel that cannot run.
+        ValueError: for tensors that do not fit together, and for a kernel that cannot run.
     """
     tensors = (x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
-    for name, a in zip(Inputs._fields, tensors, strict=True):
-        if a is not None and a.device != x.device:
-            raise ValueError(f"{name} must be on {x.device}, where x is, got {a.device}")
+    _check(r, Inputs(*tensors))
     if x.dim() == 3:
         tensors = [None if a is None else a.unsqueeze(0) for a in tensors]
     models = tensors[0].shape[0]
@@ -136,6 +134,29 @@ def scan(
         hs, c_last, *_ = _Scan.apply(r.key, kernel, torch.is_grad_enabled(), *inputs)
     # not hs[0], whose backward would fill and copy a tensor of zeros
     return (hs.squeeze(0), c_last.squeeze(0)) if x.dim() == 3 else (hs, c_last)
+
+
+def _check(r: Recurrence, x: Inputs) -> None:
+    """Refuse what a kernel would read as something else: devices, types and shapes by name."""
+    (T, B, inputs), (G, H) = x.x.shape[-3:], x.w_h.shape[-2:]
+    shapes = {"w_x": (G, inputs), "b": (G,), "b_u": (H,), "h0": (B, H), "c0": (B, H)}
+    rows = r.rows(H, r.downsize(G, H))
+    if G != max(part.stop for part in rows.values()):
+        raise ValueError(f"w_h must have the rows of {', '.join(r.heads)}, got {G} for H = {H}")
+    for name, a in x._asdict().items():
+        if a is None:
+            continue
+        if a.device != x.x.device:
+            raise ValueError(f"{name} must be on {x.x.device}, where x is, got {a.device}")
+        if a.dtype != x.x.dtype and name not in ("c0", "keep_h", "keep_c"):  # wide beside 16 bits
+            raise ValueError(f"{name} must be of {x.x.dtype}, as x is, got {a.dtype}")
+        shape, given = shapes.get(name), tuple(a.shape)
+        if shape and given[-len(shape) :] != shape:
+            raise ValueError(f"{name} must have shape [..., {str(shape)[1:-1]}], got {list(given)}")
+        if name.startswith("keep") and any(
+            n not in (1, full) for n, full in zip(given[-3:], (T, B, H), strict=True)
+        ):
+            raise ValueError(f"{name} must broadcast to {[T, B, H]}, got {list(given)}")
 
 
 # ------------------------------------------------------------------ torch.library ops
