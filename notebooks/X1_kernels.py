@@ -116,7 +116,13 @@ limits[["threads", "gflops", "device", "torch", "commit"]]
 SIZES = {
     "smoke": {"hidden": (16, 32), "time": 20, "batch": 8, "pairs": 3, "downsize": 4},
     "laptop": {"hidden": (64, 128, 256, 512), "time": 100, "batch": 50, "pairs": 9, "downsize": 16},
-    "paper": {"hidden": (256, 512, 2048), "time": 520, "batch": 50, "pairs": 9, "downsize": 16},
+    "paper": {
+        "hidden": (256, 512, 2048, 3072),
+        "time": 520,
+        "batch": 50,
+        "pairs": 9,
+        "downsize": 16,
+    },
 }
 size = SIZES[preset]
 hidden, pairs = size["hidden"], size["pairs"]
@@ -287,7 +293,11 @@ print(f"kept at T={longest.time}: {longest.kept:.0f} MB, torch {longest.rival_ke
 
 # %%
 many = {"smoke": (1, 3), "laptop": (1, 3, 9, 27, 108), "paper": (1, 27, 108)}[preset]
-stack = {"hidden": hidden[0], "time": base["time"], "batch": 8 if preset == "smoke" else 32}
+stack = {
+    "hidden": hidden[0],
+    "time": base["time"],
+    "batch": {"smoke": 8, "laptop": 32, "paper": 50}[preset],
+}
 stacks = [Case(gate=g, models=m, **stack) for g, m in product(("-", "UR"), many)]
 stacks = bench.timings("models", stacks, **few)
 stacks.assign(per_model=stacks.ms / stacks.models, torch_per_model=stacks.rival_ms / stacks.models)[
@@ -304,6 +314,18 @@ floor = operations(row.time, row.batch, row.inputs, row.hidden) / peak * 1e3
 mine, theirs = row.ms / row.models, row.rival_ms / row.models
 print(f"per model: products {floor:.2f} ms, ours {mine:.2f}, torch {theirs:.2f}")
 print(f"lowest ratio possible {floor / theirs:.2f}, ours {row.ratio:.2f}")
+
+# %% [markdown]
+# ## 16 bits and CUDA graphs
+#
+# At `paper` on a GPU, where torch's kernels differ by type and launches cost as much as arithmetic.
+
+# %%
+if preset == "paper":
+    kinds = product(hidden[:2], ("float32", "bfloat16", "float16"), (False, True))
+    kinds = [Case(hidden=h, dtype=d, graphs=g, **base) for h, d, g in kinds]
+    kinds = bench.timings("dtypes", kinds, **how)
+    print(kinds.pivot(index=["dtype", "graphs"], columns="hidden", values="ratio").round(2))
 
 # %% [markdown]
 # ## Nothing is bought with accuracy
