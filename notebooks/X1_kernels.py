@@ -132,6 +132,7 @@ few = how | {"pairs": min(pairs, 5)}
 base = {key: size[key] for key in ("time", "batch", "downsize")}
 
 
+# %%
 def nine(cell):
     """Every gate at every size."""
     return [Case(cell=cell, gate=g, hidden=h, **base) for h, g in product(hidden, gates)]
@@ -147,6 +148,7 @@ def wide(frame, index="gate"):
     return frame.pivot(index=index, columns="hidden", values="ratio").reindex(gates).round(2)
 
 
+# %%
 def bars(ax, frame, title):
     """Ratios as bars with quartiles, a group per H."""
     for place, name in enumerate(gates):
@@ -388,36 +390,54 @@ goals if preset == "laptop" else goals.drop(columns="met")
 # **On a GPU: not measured.** The goals there wait for a machine: H = 256 and 512, T = 520, B = 50,
 # 2.5 times faster than `torch.nn.LSTM` in float32 and bfloat16; 27 and 108 models of H = 256 in one
 # go, 25 times; H = 2048 and 3072, not slower. The Triton kernels are tested in its interpreter and
-# compiled ahead of time for compute capability 9.0, without spilled registers and within the limit
-# of shared memory. `urgates run X1 --preset paper --recompute` measures them.
-#
+# compiled ahead of time for compute capability 9.0: shared memory within the limit, no spilled
+# registers for UR one model at a time, at most 96 bytes of stack elsewhere.
+# `urgates run X1 --preset paper --recompute` measures them.
+
+# %% [markdown]
 # ## What was predicted, what came out
 #
 # Ratios of a UR-LSTM's training step to `torch.nn.LSTM`'s while the CPU kernel was built: T = 100,
 # B = 50, medians of 7 turns on two shared cores. The tables above are the final measurement.
-#
+
+# %% [markdown]
 # 1. **Threads.** Ours were new ones; torch's, which spin for a while after each product, competed
 #    with them. Predicted from torch's own pool: as good as one thread. Came out: H = 64 on two
 #    threads 1.85 → 1.24.
+
+# %% [markdown]
 # 2. **Blocks.** The product of the backward loop is deep; in blocks of 128 or 256 a panel should
 #    stay in the cache and H = 512 gain. Came out: nothing (1.34 → 1.34). Dropped.
+
+# %% [markdown]
 # 3. **Stash.** Backward repeated the forward product, a quarter of all arithmetic. Stashed
 #    activations make it needless, and every exponential too; a sigmoid stashes the smaller of its
 #    value and complement with a sign, so that nothing is lost near 1. Predicted: 1.31 → 1.0. Came
 #    out, with our own product for the weights' gradient: H = 64, 128, 256, 512 on one thread 1.31,
 #    1.34, 1.32, 1.36 → 1.12, 1.09, 1.05, 1.05.
+
+# %% [markdown]
 # 4. **No zeros.** Autograd fills gradients of outputs that have none, and the backward of `hs[0]`
 #    fills and copies. Predicted: − 4 % at H = 64. Came out: − 2 %, within the noise.
+
+# %% [markdown]
 # 5. **Small copies.** A profile showed a tenth of the kernel in copies of six numbers. Copies of
 #    constant length: H = 64 from 1.13 to 1.04.
+
+# %% [markdown]
 # 6. **One product.** The input joins the state, [h x 1] times [w_h w_x b], and the tensor of
 #    pre-activations never exists. Predicted: − 8 % at H = 64. Came out: H = 64 from 1.03 to 0.95,
 #    H = 256 from 1.01 to 0.97, and less than half of torch's memory for backward.
+
+# %% [markdown]
 # 7. **Weights' gradient inside the loop**, while its rows are in the cache. Predicted: 27 models
 #    are bound by memory, 0.74 → 0.5. Came out: from 3.05 to 2.6 ms per model, 0.7. They are bound
 #    by arithmetic, as one model's time (the same per model) showed afterwards.
+
+# %% [markdown]
 # 8. **Prefetch** of the stash one step ahead. Predicted: some per cent for 27 models. Came out:
 #    nothing. Dropped.
-#
+
+# %% [markdown]
 # Not tried: at H = 64 the row [h x 1] just exceeds four registers, which wastes a quarter of the
 # weights' product, some 7 % of the step.
