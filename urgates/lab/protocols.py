@@ -155,6 +155,7 @@ _BIT_REVERSAL = (
     {"dataset": "mnist", "permuted": True},
     "D.5: bit reversal; 10 % of the training images validate: our choice",
 )
+_COLOURS = ({"dataset": "cifar10"}, "D.2; 10 % of the training images validate: our choice")
 _FORGETTING = _ADAM | {
     "task_options": ({"length": 500}, "E.1"),
     "gates": (("-", "R"), "E.1, Fig. 9"),
@@ -268,11 +269,13 @@ _ROWS = (
     _row("pmnist", "smoke", _SMALL_PIXELS, task_options={"dataset": "digits", "permuted": True}),
     _row("pmnist", "laptop", _LAPTOP_PIXELS, task_options=_BIT_REVERSAL),
     _row("pmnist", "paper", _IMAGES | _150_EPOCHS, task_options=_BIT_REVERSAL),
+    _row("scifar", "smoke", _SMALL_PIXELS, task_options={"dataset": "digits"}),
+    _row("scifar", "laptop", _LAPTOP_PIXELS, task_options=_COLOURS),
     _row(
         "scifar",
         "paper",
         _IMAGES | {"log_every": 300, "eval_every": 900},
-        task_options=({"dataset": "cifar10"}, "D.2; 10 % of the training images validate: ours"),
+        task_options=_COLOURS,
         steps=(90_000, "D.2: 100 epochs of 45,000 images"),
     ),
 )

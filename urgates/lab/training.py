@@ -41,6 +41,8 @@ class Network(nn.Module):
             raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
         task = protocol.make_task()
         self.readout = task.readout
+        # A GRU's gate starts at 0, as torch's does (Table 2 does not say).
+        start = {"forget_bias": protocol.forget_bias} if cell == "lstm" else {}
         # The head comes first, so that its weights do not depend on how many the gate draws.
         self.head = task.head(protocol.hidden)
         self.rnn = CELLS[cell](
@@ -50,7 +52,7 @@ class Network(nn.Module):
             gate=gate,
             downsize=protocol.downsize,
             t_max=protocol.t_max,
-            forget_bias=protocol.forget_bias,
+            **start,
         )
         if protocol.tied_start and "i" in self.rnn.rows:
             with torch.no_grad():
