@@ -47,7 +47,11 @@ def store(folder: Path, gate: str, seed: int, losses, status="finished", preset=
     units = {"f": [0.1, 0.9], "g": [0.2, 0.8]}
     record = {"task": "copy", "cell": "lstm", "gate": gate, "preset": preset, "seed": seed}
     record |= {"status": status, "digest": TINY.digest, "device": "CPU", "commit": "abc"}
-    record |= {"wall_seconds": 1.0, "protocol": {}, "probes": {"before": units, "after": units}}
+    record |= {
+        "wall_seconds": 1.0,
+        "protocol": {"lr": TINY.lr},
+        "probes": {"before": units, "after": units},
+    }
     stem.with_suffix(".json").write_text(json.dumps(record))
 
 
@@ -67,7 +71,7 @@ def laptop(tmp_path):
 
 
 def test_frame_info_and_probes_are_tidy(laptop):
-    assert list(laptop.frame.columns) == ["task", "cell", "gate", "seed", "step", "loss"]
+    assert list(laptop.frame.columns) == ["task", "cell", "gate", "lr", "seed", "step", "loss"]
     assert len(laptop.frame) == 3 * 4 * 3 + 1 + 1 + 4
     assert set(laptop.info.status) == {"finished", "partial", "diverged"}
     assert len(laptop.info) == 12 and "probes" not in laptop.info
@@ -155,6 +159,20 @@ def test_seeds_begun_together_go_on_together(tmp_path):
     runs = Runs(tmp_path, TINY, "lstm", (1, 2, 3), ("UR",))
     assert runs.info["stack"].tolist() == [[1, 2], [1, 2], [3]]
     assert set(runs.info.status) == {"finished"}
+
+
+def test_a_sweep_trains_only_the_rates_and_seeds_that_are_missing(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "urgates.lab.runs.train", lambda *key, rates, **_: asked.append((rates, key[3]))
+    )
+    rates = (TINY.lr, 1e-2, 1e-3)
+    run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, rates=rates)
+    assert asked == [(rates, (1, 2))]
+    store(tmp_path, "UR", 1, [2.0] * 4, preset="smoke")
+    asked.clear()
+    run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, rates=rates)
+    assert asked == [((TINY.lr,), (2,)), ((1e-2, 1e-3), (1, 2))]
 
 
 def test_a_changed_protocol_moves_earlier_runs_aside(tmp_path, capsys):

@@ -14,8 +14,10 @@ from torch.func import functional_call
 
 from urgates.lab import storage
 from urgates.lab.protocols import PROTOCOLS, Protocol, protocol
+from urgates.lab.records import begun
 from urgates.lab.storage import CheckpointError, load_checkpoint, locked, save_checkpoint
-from urgates.lab.training import Stack, build, choose_device, train
+from urgates.lab.tasks.images import SCORES
+from urgates.lab.training import Stack, build, choose_device, train, trained
 
 TINY = replace(
     protocol("copy", "smoke"), task_options={"length": 3}, hidden=16, batch=4, steps=40, log_every=5
@@ -245,6 +247,92 @@ def test_pixel_tasks_validate_and_test_the_best_weights(tmp_path):
     assert torch.cat(right).float().mean().item() == pytest.approx(info["test_accuracy"], abs=1e-6)
 
 
+NOISY = replace(protocol("pmnist-zoneout", "smoke"), hidden=8, steps=12, log_every=2, eval_every=6)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_masks_depend_on_seed_and_step_alone_and_rest_when_answering(cell):
+    first, again = (Stack(NOISY, cell, "UR", (1, 2)) for _ in range(2))
+    for _ in range(2):
+        torch.manual_seed(torch.randint(1000, ()).item())  # the global generator does not matter
+        a, b = first.advance(), again.advance()
+        assert torch.equal(a["loss"], b["loss"])
+    assert torch.equal(first.accuracy("valid"), first.accuracy("valid"))
+    x, _ = first.task.batch(1, 0, 4)
+    network = build(NOISY, cell, "UR", 1)
+    assert network.rnn.zoneout == ((0.5, 0.05) if cell == "lstm" else (0.0, 0.1))
+    assert not torch.equal(network(x), network(x))
+    assert torch.equal(network.eval()(x), network(x))
+
+
+def test_the_models_of_a_stack_draw_masks_of_their_own():
+    twins = Stack(NOISY, "lstm", "UR", (1, 1))
+    assert len(set(twins.advance()["loss"].tolist())) == 2
+
+
+def test_training_with_masks_resumes_to_the_same_bytes(tmp_path, monkeypatch):
+    interrupted(tmp_path / "cut", 7, monkeypatch, NOISY)
+    for folder in ("whole", "cut"):
+        quiet(NOISY, "lstm", "UR", (1, 2), tmp_path / folder)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_a_sweep_is_stored_by_rate_and_resumes(tmp_path):
+    p = replace(TINY, steps=20)
+    rates = (p.lr, 2 * p.lr)
+    quiet(p, "lstm", "UR", (1, 2), tmp_path, rates=rates, limit_minutes=1e-6)
+    assert begun(tmp_path, p, "lstm", "UR") == [(rates, (1, 2))]
+    quiet(p, "lstm", "UR", (1, 2), tmp_path, rates=rates)
+    stem = f"copy_lstm_UR_smoke_lr{2 * p.lr:g}_s"
+    names = {"copy_lstm_UR_smoke_s1", "copy_lstm_UR_smoke_s2", f"{stem}1", f"{stem}2"}
+    assert {path.stem for path in tmp_path.glob("*.csv")} == names
+    info = json.loads((tmp_path / f"{stem}2.json").read_text())
+    assert info["protocol"]["lr"] == 2 * p.lr and info["seed"] == 2
+    assert info["digest"] == replace(p, lr=2 * p.lr).digest
+    quiet(p, "lstm", "UR", (1, 2), tmp_path / "alone")
+    first = "copy_lstm_UR_smoke_s1.csv"
+    alone, swept = (
+        [float(line.split(",")[1]) for line in (folder / first).read_text().split()[1:]]
+        for folder in (tmp_path / "alone", tmp_path)
+    )
+    assert swept == pytest.approx(alone, rel=1e-4)
+
+
+def test_a_trained_network_comes_back_with_its_best_weights(tmp_path):
+    p = replace(protocol("pmnist", "smoke"), hidden=8, steps=20, log_every=10, eval_every=10)
+    with pytest.raises(ValueError, match=r"s2.safetensors is missing: train pmnist lstm UR"):
+        trained(p, "lstm", "UR", 2, tmp_path)
+    quiet(p, "lstm", "UR", (1, 2), tmp_path)
+    network, task = trained(p, "lstm", "UR", 2, tmp_path), p.make_task()
+    right = [network(x).argmax(-1) == y for x, y in task.evaluate_batches("test", 100)]
+    info = json.loads((tmp_path / "pmnist_lstm_UR_smoke_s2.json").read_text())
+    assert torch.cat(right).float().mean().item() == pytest.approx(info["test_accuracy"], abs=1e-6)
+    with pytest.raises(ValueError, match=r"is of protocol .*, not"):
+        trained(replace(p, batch=7), "lstm", "UR", 2, tmp_path)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_which_states_the_head_reads(score):
+    task = replace(PROTOCOLS["pmnist", "smoke"].make_task(), score=score)
+    head, h = task.head(6), torch.randn(3, 64, 6)
+    target = torch.tensor([0, 4, 9])
+    out, logits = task.decode(head, h), head(h)
+    if score == "loss_all_steps":
+        each = [torch.nn.functional.cross_entropy(logits[:, t], target) for t in range(64)]
+        expected, answer = torch.stack(each).mean(), logits[:, -1]
+    else:
+        answer = logits[:, -1] if score == "last" else logits.mean(1)
+        expected = torch.nn.functional.cross_entropy(answer, target)
+    torch.testing.assert_close(task.loss(out, target), expected)
+    share = (answer.argmax(-1) == target).float().mean()
+    assert task.metrics(out, target)["accuracy"] == share
+
+
+def test_an_unknown_score_is_named():
+    with pytest.raises(ValueError, match=r"score='first': expected one of last, mean_logits"):
+        replace(PROTOCOLS["pmnist", "smoke"].make_task(), score="first")
+
+
 def test_bad_cell_and_device_are_named():
     with pytest.raises(ValueError, match=r"cell is 'rnn'.*lstm, gru"):
         build(TINY, "rnn", "UR", 1)
@@ -291,8 +379,8 @@ def test_killed_and_started_again_ends_with_the_same_bytes(tmp_path):
     assert json.loads((killed / "copy_lstm_UR_smoke_s1.json").read_text())["status"] == "finished"
 
 
-def interrupted(folder, after, monkeypatch, **kwargs):
-    """Train TINY and stop with KeyboardInterrupt after `after` updates, a checkpoint every step."""
+def interrupted(folder, after, monkeypatch, p=TINY, **kwargs):
+    """Train and stop with KeyboardInterrupt after `after` updates, a checkpoint every step."""
     advance = Stack.advance
 
     def stop(stack):
@@ -302,7 +390,7 @@ def interrupted(folder, after, monkeypatch, **kwargs):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Stack, "advance", stop)
-        quiet(TINY, "lstm", "UR", (1, 2), folder, checkpoint_seconds=0, **kwargs)
+        quiet(p, "lstm", "UR", (1, 2), folder, checkpoint_seconds=0, **kwargs)
 
 
 @pytest.fixture(scope="module")

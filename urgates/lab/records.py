@@ -1,11 +1,15 @@
-"""What training leaves on disk: a CSV of losses and a JSON of provenance per seed, a checkpoint.
+"""What training leaves on disk: a CSV of losses and a JSON of provenance per model, a checkpoint.
 
-File names are run keys, `{task}_{cell}_{gate}_{preset}_s{seed}`. M models (seeds) in a stack.
+File names are run keys, `{task}_{cell}_{gate}_{preset}_s{seed}`, with `_lr{rate}` before the seed
+where the learning rate is not the protocol's. M models (rates × seeds) in a stack.
 """
 
 import platform
+import re
 import subprocess
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,20 +18,49 @@ from torch import Tensor
 
 from urgates import kernels
 from urgates.lab.protocols import Protocol
-from urgates.lab.storage import CsvLog, load_checkpoint, save_checkpoint, write_json
+from urgates.lab.storage import CsvLog, load_checkpoint, save_checkpoint, save_model, write_json
 
 
-def run_stem(protocol: Protocol, cell: str, gate: str, seed: int | None = None) -> str:
-    """The run key that file names start with; without a seed, that of all its seeds."""
+def run_stem(
+    protocol: Protocol,
+    cell: str,
+    gate: str,
+    seeds: int | Iterable[int] = (),
+    rates: float | Iterable[float] = (),
+) -> str:
+    """The run key that file names start with; without seeds, that of all of them."""
+    seeds, rates = (
+        tuple(dict.fromkeys(value)) if isinstance(value, Iterable) else (value,)
+        for value in (seeds, rates)
+    )
     stem = f"{protocol.task}_{cell}_{gate}_{protocol.preset}"
-    return stem if seed is None else f"{stem}_s{seed}"
+    if rates not in ((), (protocol.lr,)):
+        stem += "_lr" + "+".join(f"{rate:g}" for rate in rates)
+    return stem + ("_s" + "+".join(map(str, seeds)) if seeds else "")
 
 
-def checkpoint_seeds(out_dir: Path, protocol: Protocol, cell: str, gate: str) -> list[list[int]]:
-    """The seeds of each stack of this run that has a checkpoint in `out_dir`."""
-    start = f"{run_stem(protocol, cell, gate)}_s"
-    names = {p.name.split(".")[0] for p in Path(out_dir).glob(f"{start}*.safetensors*")}
-    return sorted([int(seed) for seed in name.removeprefix(start).split("+")] for name in names)
+def begun(
+    out_dir: Path, protocol: Protocol, cell: str, gate: str
+) -> list[tuple[tuple[float, ...], tuple[int, ...]]]:
+    """Rates and seeds of each stack of this run that has a checkpoint in `out_dir`."""
+    stem = run_stem(protocol, cell, gate)
+    name = re.compile(rf"{re.escape(stem)}(?:_lr(?P<rates>[^_]+))?_s(?P<seeds>[\d+]+)\.safetensors")
+    found = {name.match(path.name) for path in Path(out_dir).glob(f"{stem}_*.safetensors*")}
+    return sorted(
+        {
+            (
+                tuple(map(float, match["rates"].split("+"))) if match["rates"] else (protocol.lr,),
+                tuple(map(int, match["seeds"].split("+"))),
+            )
+            for match in found
+            if match
+        }
+    )
+
+
+def model_path(folder: Path, *key) -> Path:
+    """Where a trained model's weights are, those of its best validation; `key` as `run_stem`'s."""
+    return Path(folder) / "models" / f"{run_stem(*key)}.safetensors"
 
 
 class Record:
@@ -39,8 +72,8 @@ class Record:
         self.stack, self.cell, self.gate, self.out_dir = stack, cell, gate, Path(out_dir)
         self.protocol: Protocol = stack.protocol
         self.validates = self.protocol.eval_every > 0
-        seeds = "+".join(str(seed) for seed in stack.seeds)
-        self.checkpoint = self.out_dir / f"{run_stem(self.protocol, cell, gate, seeds)}.safetensors"
+        stem = run_stem(self.protocol, cell, gate, stack.seeds, stack.rates)
+        self.checkpoint = self.out_dir / f"{stem}.safetensors"
         M = len(stack.seeds)
         self.sums = torch.zeros(len(stack.metrics), M, dtype=torch.float64, device=stack.device)
         self.best: dict[str, Tensor] = {}  # weights at the best validation accuracy
@@ -57,13 +90,14 @@ class Record:
             self.state["before"] = stack.unit_gates()
         columns = ("step", *stack.metrics, *["valid_accuracy"] * self.validates)
         self.logs = [
-            CsvLog(self._path(seed, ".csv"), columns, rows)
-            for seed, rows in zip(stack.seeds, self.state["rows"], strict=True)
+            CsvLog(self._path(m, ".csv"), columns, rows)
+            for m, rows in enumerate(self.state["rows"])
         ]
         self._clock = time.monotonic()
 
-    def _path(self, seed: int, suffix: str) -> Path:
-        return self.out_dir / (run_stem(self.protocol, self.cell, self.gate, seed) + suffix)
+    def _path(self, m: int, suffix: str) -> Path:
+        key = self.stack.seeds[m], self.stack.rates[m]
+        return self.out_dir / (run_stem(self.protocol, self.cell, self.gate, *key) + suffix)
 
     def _resume(self, tensors: dict[str, Tensor], state: dict) -> None:
         if state["digest"] != self.protocol.digest:
@@ -132,15 +166,26 @@ class Record:
             if done:
                 results["test_accuracy"] = self.stack.accuracy("test", self.best).tolist()
         shared = provenance(self.stack) | {"wall_seconds": round(self.state["seconds"], 1)}
-        for m, seed in enumerate(self.stack.seeds):
+        for m, (seed, rate) in enumerate(zip(self.stack.seeds, self.stack.rates, strict=True)):
             died_at = self.stack.died_at[m]
             status = "partial" if not done else "finished" if died_at is None else "diverged"
             key = {"task": self.protocol.task, "cell": self.cell, "gate": self.gate}
             key |= {"preset": self.protocol.preset, "seed": seed, "status": status}
             content = key | {"steps": self.stack.step, "died_at": died_at} | shared
+            if rate != self.protocol.lr:
+                protocol = replace(self.protocol, lr=rate)
+                content |= {"protocol": protocol.numbers, "digest": protocol.digest}
             content |= {name: round(values[m], 6) for name, values in results.items()}
             content["probes"] = {when: units[m] for when, units in probes.items()}
-            write_json(self._path(seed, ".json"), content)
+            write_json(self._path(m, ".json"), content)
+            if done:
+                weights = self.best or self.stack.parameters
+                key = self.protocol, self.cell, self.gate, seed, rate
+                save_model(
+                    model_path(self.out_dir, *key),
+                    {name: p[m] for name, p in weights.items()},
+                    {"digest": content["digest"], "commit": content["commit"]},
+                )
 
     def close(self) -> None:
         """Close the CSVs."""
@@ -154,7 +199,10 @@ def provenance(stack) -> dict:
     return {
         "protocol": stack.protocol.numbers,
         "digest": stack.protocol.digest,
-        "stack": list(stack.seeds),
+        "stack": [
+            seed if rate == stack.protocol.lr else f"{seed} at {rate:g}"
+            for seed, rate in zip(stack.seeds, stack.rates, strict=True)
+        ],
         "device": device_name(stack.device),
         "kernel": kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0),
         "threads": torch.get_num_threads(),

@@ -20,7 +20,7 @@ from urgates.lab.records import commit, device_name
 from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
 from urgates.lab.storage import write_json
 from urgates.lab.timing import Case, measure
-from urgates.lab.training import choose_device
+from urgates.lab.training import Network, choose_device, trained
 
 __all__ = [
     "Bench",
@@ -81,26 +81,52 @@ class Bench:
         """The protocol of a task at this preset."""
         return protocols.protocol(task, self.preset)
 
-    def runs(self, task: str, cell: str = "lstm") -> Runs:
-        """The stored runs of a task; at smoke, or to recompute, train what is missing first."""
+    def runs(
+        self,
+        task: str,
+        cell: str = "lstm",
+        *,
+        gates: Iterable[str] | None = None,
+        rates: Iterable[float] | None = None,
+        of: str | None = None,
+    ) -> Runs:
+        """The stored runs of a task; at smoke, or to recompute, train what is missing first.
+
+        Args:
+            gates: the protocol's, if not given; the notebook's own parameter goes before both.
+            rates: learning rates, the protocol's only if not given; trained as one stack.
+            of: another notebook, whose runs are read (trained at this preset, or else the stored)
+                and never trained here.
+        """
         p = self.protocol(task)
-        gates, seeds = self.gates or p.gates, range(1, (self.seeds or p.seeds) + 1)
-        if self.trains:
+        wanted, seeds = tuple(gates or p.gates), range(1, (self.seeds or p.seeds) + 1)
+        gates, home = self.gates or wanted, self.notebook if of is None else of
+        folder = self.runs_folder
+        if of is not None:
+            trained = checkout() / "runs" / self.preset / of / "runs"
+            stored = checkout() / "figures" / of / "runs"
+            folder = trained if self.trains and trained.exists() else stored
+        elif self.trains:
             run_missing(
                 [(p, cell, gate) for gate in gates],
                 seeds,
-                self.runs_folder,
+                folder,
+                rates=rates,
                 device=self.device,
                 deadline=self.deadline,
                 progress=self.recompute,
             )
-        runs = Runs(self.runs_folder, p, cell, seeds, dict.fromkeys(p.gates + gates), gates)
+        runs = Runs(folder, p, cell, seeds, dict.fromkeys(wanted + gates), gates, rates)
         if not runs:
             print(
                 f"no stored runs of {task} ({cell}) at {self.preset}; this trains them: "
-                f"urgates run {self.notebook} --preset {self.preset} --recompute"
+                f"urgates run {home} --preset {self.preset} --recompute"
             )
         return runs
+
+    def network(self, task: str, cell: str, gate: str, seed: int = 1) -> Network:
+        """A trained network, ready to answer; ValueError if no finished run has left one."""
+        return trained(self.protocol(task), cell, gate, seed, self.runs_folder)
 
     def timings(
         self, name: str, cases: Iterable[Case] = (), measure: Callable = measure, **how

@@ -1,6 +1,7 @@
 """Runs: training what is missing, reading what is stored, and the language of claims about runs.
 
-A run is keyed by task, cell, gate, preset and seed; `Runs` holds those of one task and cell.
+A run is keyed by task, cell, gate, preset, learning rate and seed; `Runs` holds those of one task
+and cell.
 """
 
 import io
@@ -9,14 +10,16 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 
 from urgates.lab.protocols import Protocol
-from urgates.lab.records import checkpoint_seeds, run_stem
+from urgates.lab.records import begun, run_stem
 from urgates.lab.storage import complete_lines
 from urgates.lab.training import train
 
@@ -26,7 +29,8 @@ COMPLETE = ("finished", "diverged")
 class Runs:
     """The stored runs of one task and cell; empty (and false) if there are none.
 
-    `gates` are those that claims are about, `paths` the CSVs of those that were read and exist.
+    `gates` are those that claims are about, `paths` the CSVs of those that were read and exist;
+    `rates` are the learning rates, the protocol's only if not given.
     """
 
     def __init__(
@@ -37,11 +41,14 @@ class Runs:
         seeds: Iterable[int],
         gates: Iterable[str],
         read: Iterable[str] | None = None,
+        rates: Iterable[float] | None = None,
     ):
         self.folder, self.protocol, self.cell = Path(folder), protocol, cell
         self.seeds, self.gates = tuple(seeds), tuple(gates)
         self.read = self.gates if read is None else tuple(read)
-        stems = [run_stem(protocol, cell, g, s) for g in self.read for s in self.seeds]
+        self.rates = tuple(rates or (protocol.lr,))
+        keys = product(self.read, self.seeds, self.rates)
+        stems = [run_stem(protocol, cell, *key) for key in keys]
         paths = [self.folder / f"{stem}.csv" for stem in stems]
         self.paths = [p for p in paths if p.exists() and p.with_suffix(".json").exists()]
 
@@ -54,7 +61,13 @@ class Runs:
     def only(self, *gates: str) -> "Runs":
         """The runs of these gates: what a claim about them needs, and no more."""
         read = [gate for gate in gates if gate in self.read]
-        return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read)
+        return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read, self.rates)
+
+    def at(self, rate: float) -> "Runs":
+        """The runs at this learning rate."""
+        return Runs(
+            self.folder, self.protocol, self.cell, self.seeds, self.gates, self.read, (rate,)
+        )
 
     @cached_property
     def _records(self) -> list[dict]:
@@ -62,22 +75,27 @@ class Runs:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Tidy rows: task, cell, gate, seed, step, loss and the task's other scores."""
+        """Tidy rows: task, cell, gate, lr, seed, step, loss and the task's other scores."""
         parts = []
         for path, record in zip(self.paths, self._records, strict=True):
             rows = pd.read_csv(io.StringIO("\n".join(complete_lines(path))))
-            for place, key in enumerate(("task", "cell", "gate", "seed")):
-                rows.insert(place, key, record[key])
+            key = {name: record[name] for name in ("task", "cell", "gate")}
+            key |= {"lr": record["protocol"]["lr"], "seed": record["seed"]}
+            for place, (name, value) in enumerate(key.items()):
+                rows.insert(place, name, value)
             parts.append(rows)
-        columns = ["task", "cell", "gate", "seed", "step", "loss"]
+        columns = ["task", "cell", "gate", "lr", "seed", "step", "loss"]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
     @cached_property
     def info(self) -> pd.DataFrame:
-        """One row per run: status, steps, wall_seconds, digest, device, commit, accuracies …"""
+        """One row per run: lr, status, steps, wall_seconds, digest, device, commit, accuracies …"""
         heavy = ("protocol", "probes")
-        rows = [{k: v for k, v in r.items() if k not in heavy} for r in self._records]
-        return pd.DataFrame(rows, columns=None if rows else ["gate", "seed", "status"])
+        rows = [
+            {"lr": r["protocol"]["lr"]} | {k: v for k, v in r.items() if k not in heavy}
+            for r in self._records
+        ]
+        return pd.DataFrame(rows, columns=None if rows else ["gate", "lr", "seed", "status"])
 
     @cached_property
     def probes(self) -> pd.DataFrame:
@@ -96,9 +114,10 @@ class Runs:
 
     @cached_property
     def complete(self) -> dict[str, list[int]]:
-        """Seeds that trained to the end, or until they diverged, by gate."""
+        """Seeds that trained to the end, or until they diverged, at every rate, by gate."""
         done = self.info[self.info.status.isin(COMPLETE)]
-        return {gate: sorted(done.seed[done.gate == gate]) for gate in self.gates}
+        rates = {gate: done.seed[done.gate == gate].value_counts() for gate in self.gates}
+        return {g: sorted(n.index[n == len(self.rates)]) for g, n in rates.items()}
 
     @property
     def minutes(self) -> pd.Series:
@@ -142,22 +161,24 @@ def run_missing(
     seeds: Iterable[int],
     folder: Path,
     *,
+    rates: Iterable[float] | None = None,
     jobs: int = 1,
     device: str = "auto",
     deadline: float = float("inf"),
     progress: bool = True,
 ) -> None:
-    """Train every (protocol, cell, gate) whose seeds are not complete in `folder`.
+    """Train every (protocol, cell, gate) whose seeds are not complete in `folder`, at all `rates`.
 
-    Seeds that were begun together go on together; runs of an earlier protocol are moved aside
+    Models that were begun together go on together; runs of an earlier protocol are moved aside
     into `folder/old-<digest>/`. With `jobs` > 1, so many processes of one thread each share the
     work. An error in one stack does not stop the others; the first is raised at the end.
     """
     folder = Path(folder)
+    rates = tuple(rates or ())
     stacks = [
-        (p, cell, gate, stack, folder, device, deadline, progress)
+        (p, cell, gate, *stack, folder, device, deadline, progress)
         for p, cell, gate in keys
-        for stack in _missing(p, cell, gate, seeds, folder)
+        for stack in _missing(p, cell, gate, seeds, rates or (p.lr,), folder)
     ]
     if jobs == 1 or len(stacks) < 2:
         for stack in stacks:
@@ -169,31 +190,53 @@ def run_missing(
             future.result()
 
 
-def _train_until(p, cell, gate, seeds, folder, device, deadline, progress) -> None:
+def _train_until(p, cell, gate, rates, seeds, folder, device, deadline, progress) -> None:
     minutes = (deadline - time.time()) / 60
     if minutes > 0:
         limit = 0.0 if minutes == float("inf") else minutes
-        train(p, cell, gate, seeds, folder, device, limit_minutes=limit, progress=progress)
+        train(
+            *(p, cell, gate, seeds, folder, device),
+            **{"rates": rates, "limit_minutes": limit, "progress": progress},
+        )
 
 
 def _missing(
-    p: Protocol, cell: str, gate: str, seeds: Iterable[int], folder: Path
-) -> list[list[int]]:
-    """The stacks of seeds left to train."""
+    p: Protocol,
+    cell: str,
+    gate: str,
+    seeds: Iterable[int],
+    rates: Iterable[float],
+    folder: Path,
+) -> list[tuple[tuple[float, ...], tuple[int, ...]]]:
+    """The stacks left to train, each the product of some rates and some seeds."""
     stem = run_stem(p, cell, gate)
-    records = {path: json.loads(path.read_text()) for path in folder.glob(f"{stem}_s*.json")}
-    for digest in {r["digest"] for r in records.values()} - {p.digest}:
-        aside = folder / f"old-{digest}"
+    own, swept = (
+        [json.loads(path.read_text()) for path in folder.glob(f"{stem}_{kind}*.json")]
+        for kind in ("s", "lr*_s")
+    )
+    expected = [p.digest] * len(own)
+    expected += [replace(p, lr=r["protocol"]["lr"]).digest for r in swept]
+    records = own + swept
+    if strange := {r["digest"] for r in records} - set(expected):
+        aside = folder / f"old-{strange.pop()}"
         aside.mkdir(exist_ok=True)
-        for path in list(folder.glob(f"{stem}_s*")):
+        for path in [*folder.glob(f"{stem}_s*"), *folder.glob(f"{stem}_lr*_s*")]:
             os.replace(path, aside / path.name)
         print(f"{stem}: the protocol has changed; earlier runs are now in {aside}")
-        records = {}
-    done = {r["seed"] for r in records.values() if r["status"] in COMPLETE}
-    left = [seed for seed in seeds if seed not in done]
-    begun = [stack for stack in checkpoint_seeds(folder, p, cell, gate) if set(stack) <= set(left)]
-    rest = [seed for seed in left if not any(seed in stack for stack in begun)]
-    return begun + [rest] * bool(rest)
+        records = []
+    done = {(r["protocol"]["lr"], r["seed"]) for r in records if r["status"] in COMPLETE}
+    left = {rate: [seed for seed in seeds if (rate, seed) not in done] for rate in rates}
+    stacks = [
+        stack
+        for stack in begun(folder, p, cell, gate)
+        if all(set(stack[1]) <= set(left.get(rate, ())) for rate in stack[0])
+    ]
+    for rate, seed in [pair for begun_rates, some in stacks for pair in product(begun_rates, some)]:
+        left[rate].remove(seed)
+    alike: dict[tuple[int, ...], list[float]] = {}
+    for rate, some in left.items():
+        alike.setdefault(tuple(some), []).append(rate)
+    return stacks + [(tuple(some), key) for key, some in alike.items() if key]
 
 
 def final_loss(runs: Runs, gate: str) -> pd.Series:

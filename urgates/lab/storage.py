@@ -107,10 +107,19 @@ class CsvLog:
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict) -> None:
     """Write tensors and a JSON state; the checkpoint that was there becomes `<path>.prev`."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"state": json.dumps(state), "crc32": str(_crc32(tensors))}
     # Between two renames only the predecessor exists; load_checkpoint copes with that.
-    write_atomically(path, save(tensors, metadata), keep_as=_previous(path))
+    write_atomically(path, _packed(tensors, state), keep_as=_previous(path))
+
+
+def save_model(path: Path, tensors: dict[str, Tensor], state: dict) -> None:
+    """Write what `load_checkpoint` reads, without a predecessor; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, _packed(tensors, state))
+
+
+def _packed(tensors: dict[str, Tensor], state: dict) -> bytes:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(tensors, {"state": json.dumps(state), "crc32": str(_crc32(tensors))})
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict] | None:

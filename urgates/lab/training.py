@@ -11,8 +11,9 @@ ends with the very bytes it would have ended with.
 import ctypes
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,11 +22,12 @@ from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
 from urgates.lab.protocols import Protocol
-from urgates.lab.records import Record, run_stem
-from urgates.lab.storage import locked
+from urgates.lab.records import Record, model_path, run_stem
+from urgates.lab.storage import load_checkpoint, locked
+from urgates.lab.tasks.base import draws
 from urgates.rnn import GRU, LSTM
 
-CELLS = {"lstm": LSTM, "gru": GRU}
+CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
 _EVAL_BATCH = 500
 
 
@@ -40,9 +42,11 @@ class Network(nn.Module):
         if cell not in CELLS:
             raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
         task = protocol.make_task()
-        self.readout = task.readout
-        # A GRU's gate starts at 0, as torch's does (Table 2 does not say).
-        start = {"forget_bias": protocol.forget_bias} if cell == "lstm" else {}
+        self.decode = task.decode
+        # A GRU's gate starts at 0, as torch's does (the paper does not say).
+        options = {"forget_bias": protocol.forget_bias} if cell == "lstm" else {}
+        if cell in protocol.zoneout:
+            options["zoneout"] = protocol.zoneout[cell]
         # The head comes first, so that its weights do not depend on how many the gate draws.
         self.head = task.head(protocol.hidden)
         self.rnn = CELLS[cell](
@@ -52,16 +56,15 @@ class Network(nn.Module):
             gate=gate,
             downsize=protocol.downsize,
             t_max=protocol.t_max,
-            **start,
+            **options,
         )
         if protocol.tied_start and "i" in self.rnn.rows:
             with torch.no_grad():
                 self.rnn.bias_ih_l0[self.rnn.rows["i"]] = -protocol.forget_bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Decode the last hidden states."""
-        h, _ = self.rnn(x)
-        return self.head(h[:, -1] if self.readout == "last" else h[:, -self.readout :])
+        """Read a sequence and answer."""
+        return self.decode(self.head, self.rnn(x)[0])
 
 
 def choose_device(device: str) -> str:
@@ -80,6 +83,22 @@ def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(protocol, cell, gate)
+
+
+def trained(protocol: Protocol, cell: str, gate: str, seed: int, folder: Path) -> Network:
+    """The network that a finished run left in `folder`, as it was at its best validation.
+
+    Raises ValueError if there is none, or if it was trained under another protocol.
+    """
+    path = model_path(folder, protocol, cell, gate, seed)
+    if (found := load_checkpoint(path)) is None:
+        raise ValueError(f"{path} is missing: train {protocol.task} {cell} {gate}, seed {seed}")
+    weights, state = found
+    if state["digest"] != protocol.digest:
+        raise ValueError(f"{path} is of protocol {state['digest']}, not {protocol.digest}")
+    network = Network(protocol, cell, gate)
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 class Stack:
@@ -102,8 +121,8 @@ class Stack:
         self.protocol, self.seeds, self.device = protocol, tuple(seeds), choose_device(device)
         self.task = protocol.make_task()
         models = [build(protocol, cell, gate, seed).to(self.device) for seed in self.seeds]
-        self.network = models[0]
         self.parameters, _ = stack_module_state(models)
+        self.network = models[0].eval()
         self.rates = tuple(rates or [protocol.lr] * len(self.seeds))
         if len(self.rates) != len(self.seeds) or not all(0 < rate < 1 for rate in self.rates):
             raise ValueError(f"rates must be one in (0, 1) per seed, got {self.rates}")
@@ -141,15 +160,25 @@ class Stack:
 
     def forward(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs [M, B, …] of every model on its own x [M, B, T, I]; weights: the current ones."""
-        return vmap(lambda p, inputs: functional_call(self.network, p, (inputs,)))(
-            parameters or self.parameters, x
-        )
+        return vmap(
+            lambda p, inputs: functional_call(self.network, p, (inputs,)), randomness="different"
+        )(parameters or self.parameters, x)
+
+    @contextmanager
+    def _masks(self) -> Iterator[None]:
+        """Dropout and zoneout masks, each model's own, of the first seed and the step alone."""
+        self.network.train()
+        with torch.random.fork_rng([self.device] if self.device.startswith("cuda") else []):
+            torch.manual_seed(int(draws(1, self.seeds[0], self.step)[0]) >> 1)
+            yield
+        self.network.eval()
 
     def advance(self) -> dict[str, Tensor]:
         """One update of every living model; returns its loss and metrics, each [M]."""
         batches = [self.task.batch(seed, self.step, self.protocol.batch) for seed in self.seeds]
         x, target = (torch.stack(part).to(self.device) for part in zip(*batches, strict=True))
-        out = self.forward(x)
+        with self._masks():
+            out = self.forward(x)
         loss = vmap(self.task.loss)(out, target)
         for p in self.parameters.values():
             p.grad = None
@@ -195,7 +224,8 @@ class Stack:
             for x, target in self.task.evaluate_batches(split, _EVAL_BATCH):
                 x, target = x.to(self.device), target.to(self.device)
                 out = self.forward(x.expand(len(self.seeds), *x.shape), parameters)
-                right = right + (out.argmax(-1) == target).sum(1)
+                share = vmap(self.task.metrics, (0, None))(out, target)["accuracy"]
+                right = right + (share * len(target)).round()
                 count += len(target)
         return right / count
 
@@ -263,13 +293,15 @@ def train(
     out_dir: Path | str,
     device: str = "auto",
     *,
+    rates: Iterable[float] | None = None,
     limit_minutes: float = 0.0,
     progress: bool = True,
     checkpoint_seconds: float = 60.0,
 ) -> None:
-    """Train the seeds of one cell and gate as a stack, or go on where it was interrupted.
+    """Train one cell and gate as a stack, or go on where it was interrupted.
 
-    Writes a CSV and a JSON per seed and a checkpoint per stack into `out_dir`. `limit_minutes > 0`
+    Its models are every seed at every rate of `rates` (the protocol's only, if not given). Writes
+    a CSV and a JSON per model and a checkpoint per stack into `out_dir`. `limit_minutes > 0`
     stops in time, with status "partial"; the same call then goes on. `progress` shows a bar on a
     terminal and a line per tenth elsewhere.
 
@@ -280,8 +312,12 @@ def train(
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     begun = saved = time.monotonic()
+    seeds, rates = tuple(seeds), tuple(rates or (protocol.lr,))
     with locked(out_dir / f"{run_stem(protocol, cell, gate)}.lock"), ExitStack() as closing:
-        stack = Stack(protocol, cell, gate, seeds, device)
+        stack = Stack(
+            *(protocol, cell, gate, seeds * len(rates), device),
+            rates=[rate for rate in rates for _ in seeds],
+        )
         record = Record(stack, cell, gate, out_dir)
         closing.callback(record.close)
         show = _Progress(f"{protocol.task} {cell} {gate}", stack.step, protocol.steps, progress)

@@ -59,6 +59,10 @@ class Task(ABC):
         """The map from hidden states [..., H] to outputs [..., O]."""
         return nn.Linear(whole("hidden_size", hidden_size, 1), self.output_size)
 
+    def decode(self, head: nn.Module, h: Tensor) -> Tensor:
+        """What is scored of the hidden states h [B, T, H]: outputs [B, O], or [B, k, O]."""
+        return head(h[:, -1] if self.readout == "last" else h[:, -self.readout :])
+
     def loss(self, out: Tensor, target: Tensor) -> Tensor:
         """Mean cross-entropy in nats, scalar; `out` [B, O] or [B, k, O], `target` without O."""
         self._check(out, target)

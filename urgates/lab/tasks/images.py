@@ -21,6 +21,7 @@ NAMES = {  # in scanline order, permuted
 }
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
 HIDDEN = 256  # units of the classifier between the recurrent layer and the logits
+SCORES = ("last", "mean_logits", "loss_all_steps")
 HELD_OUT = 10  # one in ten training images is for validation
 
 
@@ -49,13 +50,17 @@ class Pixels(Task):
     `dataset` is "mnist" (T = 784, C = 1), "cifar10" (1024, 3) or "digits" (64, 1; scikit-learn's).
     One in ten training images, drawn by `data_seed`, is kept for validation. `dropout` acts on the
     head's hidden layer (.5 with zoneout, App. D.2). Data is read on first use, see `data.load`.
-    Raises ValueError for an unknown dataset, a negative seed or a dropout outside [0, 1).
+    `score` says which hidden states the head reads, which D.2 leaves open: "last"; "mean_logits",
+    every one, and the logits are averaged; "loss_all_steps", every one is trained to know the
+    class, and the last one answers.
+    Raises ValueError for an unknown dataset or score, a negative seed, a dropout outside [0, 1).
     """
 
     dataset: str = "mnist"
     permuted: bool = False
     data_seed: int = 42
     dropout: float = 0.0
+    score: str = "last"
 
     output_size = 10
     readout = "last"
@@ -67,6 +72,8 @@ class Pixels(Task):
         whole("data_seed", self.data_seed, 0)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout!r}: expected a probability below 1")
+        if self.score not in SCORES:
+            raise ValueError(f"score={self.score!r}: expected one of {', '.join(SCORES)}")
 
     @property
     def name(self) -> str:
@@ -142,3 +149,20 @@ class Pixels(Task):
         if self.dropout:
             layers.append(nn.Dropout(self.dropout))
         return nn.Sequential(*layers, nn.Linear(HIDDEN, self.output_size))
+
+    def decode(self, head: nn.Module, h: Tensor) -> Tensor:
+        """Logits [B, 10] of h [B, T, H]; [B, T, 10] where the loss is taken at every step."""
+        if self.score == "last":
+            return super().decode(head, h)
+        logits = head(h)
+        return logits.mean(1) if self.score == "mean_logits" else logits
+
+    def loss(self, out: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy in nats, scalar, over the images, and the steps if they are scored."""
+        if out.dim() == 3:
+            target = target[:, None].expand(out.shape[:2])
+        return super().loss(out, target)
+
+    def metrics(self, out: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The share of right answers, given after the last step."""
+        return super().metrics(out[:, -1] if out.dim() == 3 else out, target)

@@ -1,0 +1,72 @@
+"""Accuracies by hand: what counts as diverged, Table 2's best run, Fig. 5's best stable rate."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from urgates.lab.protocols import protocol
+from urgates.lab.records import run_stem
+from urgates.lab.runs import Runs
+from urgates.lab.scores import accuracies, best_run, best_stable
+
+P = replace(protocol("pmnist", "laptop"), lr=0.01, steps=20, log_every=5, eval_every=5)
+SLOW, FAST = 0.01, 0.1
+
+
+def store(folder, gate, seed, rate, curve, valid, status="finished"):
+    stem = folder / run_stem(P, "lstm", gate, seed, rate)
+    rows = [f"{5 * (k + 1)},1.0,{accuracy}" for k, accuracy in enumerate(curve)]
+    (folder / f"{stem.name}.csv").write_text("\n".join(["step,loss,accuracy", *rows]) + "\n")
+    p = replace(P, lr=rate)
+    record = {"task": P.task, "cell": "lstm", "gate": gate, "preset": P.preset, "seed": seed}
+    record |= {"status": status, "digest": p.digest, "protocol": p.numbers, "device": "CPU"}
+    record |= {"best_valid_accuracy": valid, "test_accuracy": valid - 0.01, "commit": "abc"}
+    record |= {"wall_seconds": 1.0, "stack": [seed], "probes": {}}
+    (folder / f"{stem.name}.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def table(tmp_path):
+    learns = [0.1, 0.3, 0.5, 0.6]
+    for seed in (1, 2, 3):
+        store(tmp_path, "UR", seed, SLOW, learns, 0.60 + 0.01 * seed)
+        store(tmp_path, "UR", seed, FAST, learns, 0.70 + 0.01 * seed)
+        store(tmp_path, "-", seed, SLOW, learns, 0.50 + 0.01 * seed)
+        forgets = [0.1, 0.45, 0.15, 0.3] if seed == 2 else learns
+        store(tmp_path, "-", seed, FAST, forgets, 0.80 + 0.01 * seed)
+        store(tmp_path, "R", seed, FAST, learns[:1], 0.1, "diverged")
+    return accuracies(Runs(tmp_path, P, "lstm", (1, 2, 3), ("-", "R", "UR"), rates=(SLOW, FAST)))
+
+
+def test_a_run_that_forgot_what_it_knew_has_diverged(table):
+    fallen = table[table.diverged & (table.status == "finished")]
+    assert fallen[["gate", "lr", "seed"]].values.tolist() == [["-", FAST, 2]]
+    assert table[table.gate == "R"].diverged.all()
+    assert len(table) == 15 and table.valid.max() == pytest.approx(83)
+
+
+def test_the_best_run_carries_the_asterisks_of_its_rate(table):
+    best = best_run(table)
+    assert best.loc["-"].tolist() == pytest.approx([83, FAST, 1])
+    assert best.loc["UR"].tolist() == pytest.approx([73, FAST, 0])
+    assert best.loc["R", "diverged"] == 3
+
+
+def test_the_best_stable_rate_has_no_diverged_seed(table):
+    best = best_stable(table)
+    assert best.loc["-"].tolist() == pytest.approx([52, 51, SLOW, 3])
+    assert best.loc["UR"].tolist() == pytest.approx([72, 71, FAST, 3])
+    assert "R" not in best.index
+
+
+def test_an_unfinished_or_missing_run_has_no_score(tmp_path):
+    empty = accuracies(Runs(tmp_path, P, "lstm", (1,), ("UR",)))
+    assert empty.empty and best_run(empty).empty and best_stable(empty).empty
+
+
+def test_a_level_just_kept_is_no_collapse(tmp_path):
+    for seed, curve in ((1, [0.4, 0.1]), (2, [0.41, 0.2]), (3, [0.41, 0.19])):
+        store(tmp_path, "UR", seed, SLOW, curve, 0.4)
+    table = accuracies(Runs(tmp_path, P, "lstm", (1, 2, 3), ("UR",)))
+    assert table.diverged.tolist() == [False, False, True]

@@ -1,0 +1,70 @@
+"""Accuracies as §3.2 counts them: Table 2's best run, Fig. 5's best stable rate, divergence.
+
+A run is one (gate, learning rate, seed); accuracies are in per cent of the images.
+"""
+
+import pandas as pd
+
+from urgates.lab.runs import Runs
+
+KNEW, FORGOT = 0.4, 0.2  # training accuracy that a collapsed run once had, and then fell below
+
+
+def accuracies(runs: Runs) -> pd.DataFrame:
+    """One row per run: cell, gate, lr, seed, status, best `valid`, its `test` [%], `diverged`.
+
+    The paper does not say when a run counts as diverged. Ours: its loss or gradient was no longer
+    finite, or its training accuracy fell below 20 % after it had been above 40 %.
+    """
+    info = runs.info.reindex(
+        columns=["gate", "lr", "seed", "status", "best_valid_accuracy", "test_accuracy"]
+    )
+    table = info.rename(columns={"best_valid_accuracy": "valid", "test_accuracy": "test"})
+    table.insert(0, "cell", runs.cell)
+    for column in ("valid", "test"):
+        table[column] = 100 * table[column].astype(float)
+    frame = runs.frame
+    collapsed = {
+        key: bool(((rows.accuracy.cummax() > KNEW) & (rows.accuracy < FORGOT)).any())
+        for key, rows in (frame.groupby(["gate", "lr", "seed"]) if len(frame) else ())
+    }
+    keys = zip(table.gate, table.lr, table.seed, strict=True)
+    fallen = pd.Series([collapsed.get(key, False) for key in keys], table.index, dtype=bool)
+    table["diverged"] = fallen | (table.status == "diverged")
+    return table
+
+
+def best_run(table: pd.DataFrame) -> pd.DataFrame:
+    """Table 2's view, by gate: the best `valid` of any run, its `lr`, how many `diverged` at it.
+
+    Args:
+        table: rows of `accuracies`.
+    """
+    rows = {}
+    for gate, part in table.dropna(subset="valid").groupby("gate", sort=False):
+        best = part.loc[part.valid.idxmax()]
+        stars = part.diverged[part.lr == best.lr].sum()
+        rows[gate] = {"valid": best.valid, "lr": best.lr, "diverged": int(stars)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["valid", "lr", "diverged"])
+
+
+def best_stable(table: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 5's view, by gate: the largest median `valid` of a rate at which no seed diverged.
+
+    Gates without a stable rate are left out. Columns `valid`, `test` (medians), `lr`, `seeds`.
+    """
+    rows = {}
+    for gate, part in table.dropna(subset="valid").groupby("gate", sort=False):
+        by_rate = part.groupby("lr").agg(
+            valid=("valid", "median"),
+            test=("test", "median"),
+            seeds=("seed", "nunique"),
+            diverged=("diverged", "sum"),
+        )
+        stable = by_rate[by_rate.diverged == 0]
+        if len(stable):
+            best = stable.valid.idxmax()
+            rows[gate] = stable.loc[best, ["valid", "test"]].to_dict() | {"lr": best}
+            rows[gate]["seeds"] = int(stable.seeds[best])
+    columns = ["valid", "test", "lr", "seeds"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
