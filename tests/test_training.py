@@ -299,13 +299,13 @@ def test_a_sweep_is_stored_by_rate_and_resumes(tmp_path):
 
 
 def test_a_trained_network_comes_back_with_its_best_weights(tmp_path):
-    p = replace(protocol("pmnist", "smoke"), hidden=8, steps=20, log_every=10, eval_every=10)
-    with pytest.raises(ValueError, match=r"s2.safetensors is missing: train pmnist lstm UR"):
+    p = replace(protocol("pmnist-long", "smoke"), hidden=8, steps=20, log_every=10, eval_every=10)
+    with pytest.raises(ValueError, match=r"s2.safetensors is missing: train pmnist-long lstm UR"):
         trained(p, "lstm", "UR", 2, tmp_path)
     quiet(p, "lstm", "UR", (1, 2), tmp_path)
     network, task = trained(p, "lstm", "UR", 2, tmp_path), p.make_task()
     right = [network(x).argmax(-1) == y for x, y in task.evaluate_batches("test", 100)]
-    info = json.loads((tmp_path / "pmnist_lstm_UR_smoke_s2.json").read_text())
+    info = json.loads((tmp_path / "pmnist-long_lstm_UR_smoke_s2.json").read_text())
     assert torch.cat(right).float().mean().item() == pytest.approx(info["test_accuracy"], abs=1e-6)
     with pytest.raises(ValueError, match=r"is of protocol .*, not"):
         trained(replace(p, batch=7), "lstm", "UR", 2, tmp_path)

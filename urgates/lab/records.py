@@ -178,7 +178,7 @@ class Record:
             content |= {name: round(values[m], 6) for name, values in results.items()}
             content["probes"] = {when: units[m] for when, units in probes.items()}
             write_json(self._path(m, ".json"), content)
-            if done:
+            if done and self.protocol.keep_models:
                 weights = self.best or self.stack.parameters
                 key = self.protocol, self.cell, self.gate, seed, rate
                 save_model(

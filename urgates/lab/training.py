@@ -88,7 +88,8 @@ def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
 def trained(protocol: Protocol, cell: str, gate: str, seed: int, folder: Path) -> Network:
     """The network that a finished run left in `folder`, as it was at its best validation.
 
-    Raises ValueError if there is none, or if it was trained under another protocol.
+    Raises ValueError if there is none (protocols with `keep_models` leave them), or if it was
+    trained under another protocol.
     """
     path = model_path(folder, protocol, cell, gate, seed)
     if (found := load_checkpoint(path)) is None:
