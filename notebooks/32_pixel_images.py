@@ -19,7 +19,7 @@
 #
 # **Can a network name a digit that it reads one pixel at a time, even in a scrambled order?**
 #
-# Covers: Table 2; Fig. 5a
+# Covers: Table 2 (first row); Fig. 5a
 #
 # | preset | what you get | where |
 # |---|---|---|
@@ -44,7 +44,10 @@ import torch
 from scipy.stats import spearmanr
 
 from urgates.lab import Bench, figures, show_source
+from urgates.lab.published import TABLE_2, TABLE_2_DIVERGED, starred
+from urgates.lab.scores import accuracies, at_best_rate, best_run, best_stable
 from urgates.lab.tasks import Pixels, bit_reversal
+from urgates.lab.timing import Case
 
 bench = Bench(
     "32_pixel_images",
@@ -193,7 +196,8 @@ show_source(Pixels.head)
 # processed independently with a single ReLU hidden layer of size 256": but which step is scored?
 #
 # **Deviation D36.** We classify from the **last** hidden state, as later code of one of the authors
-# does. A head that sees all steps at once would need no memory in the network.
+# does. A head that sees all steps at once would need no memory in the network. The other readings
+# are options, `Pixels(score=…)`; [32d](32d_open_choices.ipynb) measures what they change.
 
 # %% [markdown]
 # **Deviation D37.** Validation images are one tenth of the training images, drawn once with a fixed
@@ -205,8 +209,9 @@ show_source(Pixels.head)
 # fast the gates begin to learn.
 
 # %% [markdown]
-# **Deviation D39.** Table 2 is the best run over four learning rates and three seeds. We take one
-# learning rate for all gates and the median over seeds of each run's best validation accuracy.
+# **Deviation D39.** Table 2 is the best run over four learning rates and three seeds; preset
+# `paper` sweeps them. At `laptop` we take one rate for all gates, and the median over seeds of each
+# run's best validation accuracy; [32d](32d_open_choices.ipynb) tries other rates.
 #
 # **Deviation D40.** Preset `smoke` reads the 8 × 8 digits of scikit-learn, 64 steps, so that it
 # needs no download.
@@ -222,20 +227,7 @@ show_source(Pixels.head)
 # Its numbers, in per cent of the validation images, and the divergent seeds:
 
 # %%
-columns = ["-", "C", "O", "U", "R", "OM", "OR", "UM", "UR"]
-accuracy = {
-    "pMNIST": [94.77, 94.69, 96.17, 96.05, 95.84, 95.98, 96.40, 95.50, 96.43],
-    "sCIFAR": [63.24, 65.60, 67.78, 67.63, 71.85, 67.73, 70.41, 67.29, 71.05],
-    "sCIFAR (GRU)": [71.30, 64.61, 69.81, 70.10, 70.74, 70.20, 71.40, 69.17, 71.04],
-}
-divergent = {
-    "pMNIST": [2, 0, 0, 0, 1, 0, 0, 0, 0],
-    "sCIFAR": [2, 0, 0, 0, 1, 1, 0, 1, 0],
-    "sCIFAR (GRU)": [1, 0, 2, 0, 1, 1, 2, 1, 0],
-}
-paper = pd.DataFrame(accuracy, index=columns)
-stars = pd.DataFrame(divergent, index=columns)
-(paper.map("{:.2f}".format) + stars.map("*".__mul__)).T
+starred(TABLE_2, TABLE_2_DIVERGED).T
 
 # %% [markdown]
 # (The text layer of the PDF has `63.24"` for the LSTM on sCIFAR; we read two asterisks.)
@@ -244,7 +236,7 @@ stars = pd.DataFrame(divergent, index=columns)
 # variant improve on the LSTM (two rows, eight variants)?
 
 # %%
-gain = paper[["pMNIST", "sCIFAR"]].drop("-") - paper.loc["-", ["pMNIST", "sCIFAR"]]
+gain = TABLE_2[["pMNIST", "sCIFAR"]].drop("-") - TABLE_2.loc["-", ["pMNIST", "sCIFAR"]]
 losers = [f"{g} on {row} by {-v:.2f}" for (g, row), v in gain.stack().items() if v <= 0]
 bench.claim(
     "G49",
@@ -265,7 +257,7 @@ pairs = {
     "uniform > ordered": [("U", "O"), ("UR", "OR"), ("UM", "OM")],
 }
 won = {
-    sentence: sum((paper.loc[a] > paper.loc[b]).sum() for a, b in compared)
+    sentence: sum((TABLE_2.loc[a] > TABLE_2.loc[b]).sum() for a, b in compared)
     for sentence, compared in pairs.items()
 }
 for sentence, wins in won.items():
@@ -273,48 +265,19 @@ for sentence, wins in won.items():
 assert won["refine > master"] == 6 and won["uniform > ordered"] == 3
 
 # %% [markdown]
-# By the table's best runs, ordered beats uniform more often than not. The sentence may rest on
-# Fig. 5, the curves at each gate's best *stable* learning rate, for which the paper prints no
-# numbers: an argument for judging by stable runs.
-#
 # ## Permuted MNIST
 
 # %%
-pmnist = bench.runs("pmnist")
-
-
-# %%
-def scores(runs):
-    """Best validation accuracy of each run and the test accuracy at that moment, in per cent."""
-    columns = ["gate", "seed", "status", "best_valid_accuracy", "test_accuracy"]
-    table = runs.info.reindex(columns=columns)
-    table = table.rename(columns={"best_valid_accuracy": "valid", "test_accuracy": "test"})
-    return table.assign(valid=100 * table.valid.astype(float), test=100 * table.test.astype(float))
-
-
-table = scores(pmnist)
-medians = table.groupby("gate")[["valid", "test"]].median().reindex(pmnist.gates)
-medians.assign(seeds=table.gate.value_counts()).round(1)
-
-
-# %%
-def draw(axes, runs):
-    """Accuracy on training batches (means over stretches of training) and on validation images."""
-    stretch = max(runs.protocol.log_every, runs.protocol.steps // 80)
-    step = np.ceil(runs.frame.step.astype(float) / stretch) * stretch
-    train = runs.frame.groupby(["gate", "seed", step], sort=False).accuracy.mean().reset_index()
-    valid = runs.frame.dropna(subset="valid_accuracy")
-    parts = [
-        figures.curves(axes[0], train, "accuracy", ylabel="training accuracy"),
-        figures.curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy"),
-    ]
-    return pd.concat(parts)
-
+swept = bench.protocol("pmnist").sweep if preset == "paper" else None
+pmnist = bench.runs("pmnist", rates=swept)
+table = accuracies(pmnist)
+medians = best_stable(table)
+medians.reindex(pmnist.gates).round(1)
 
 # %%
 if pmnist:
     fig, axes = figures.subplots(1, 2, size=(9.6, 4), sharey=True)
-    plotted = draw(axes, pmnist)
+    plotted = figures.accuracy_curves(axes, at_best_rate(pmnist.frame, table))
     figures.legend(fig, pmnist.read)
     bench.save(fig, "fig5a", data=plotted, paper="Fig. 5a, reduced scale", runs=pmnist)
 
@@ -328,20 +291,12 @@ if pmnist:
 
 # %%
 if pmnist:
-    p, rows = pmnist.protocol, list(pmnist.gates)[::-1]
+    p = pmnist.protocol
     fig, (ours, theirs) = figures.subplots(1, 2, size=(9.2, 3.9), sharey=True)
-    for row, g in enumerate(rows):
-        seen, look = table.valid[table.gate == g], figures.style(g)
-        ours.plot(seen, [row] * len(seen), **{**look, "linestyle": ""}, ms=6)
-        ours.plot(seen.median(), row, "|", color=look["color"], ms=18, mew=2)
-        if g in paper.index:
-            face = "white" if stars.pMNIST[g] else "0.6"
-            theirs.plot(paper.pMNIST[g], row, "o", color="0.6", mfc=face, ms=7)
-    ours.set(title=f"ours, {p.preset}: H = {p.hidden}, {p.steps:,} steps")
+    row = "pMNIST"
+    data = figures.ranking(ours, theirs, table, TABLE_2[row], TABLE_2_DIVERGED[row])
+    ours.set_title(f"ours, {p.preset}: H = {p.hidden}, {p.steps:,} steps")
     theirs.set_title("the paper: H = 512, 150 epochs", color="0.5")
-    ours.set(xlabel="best validation accuracy [%]", yticks=range(len(rows)), yticklabels=rows)
-    theirs.set(xlabel="best of all its runs [%]; open: seeds diverged")
-    data = table.merge(paper.pMNIST.rename("paper"), left_on="gate", right_index=True, how="left")
     bench.save(fig, "ranking", data=data, paper="Table 2, reduced scale", runs=pmnist)
 
 # %% [markdown]
@@ -351,7 +306,7 @@ if pmnist:
 # first three.
 
 # %%
-score = table.groupby("gate").valid.agg("max" if preset == "paper" else "median")
+score = (best_run(table) if preset == "paper" else medians).valid
 rank, best = score.rank(ascending=False).get("UR", np.nan), score.get("UR", np.nan)
 first = score.idxmax() if len(score) else "–"
 bench.claim(
@@ -362,7 +317,7 @@ bench.claim(
 )
 
 # %%
-both = pd.concat([score, paper.pMNIST], axis=1, keys=["ours", "paper"]).dropna()
+both = pd.concat([score, TABLE_2.pMNIST], axis=1, keys=["ours", "paper"]).dropna()
 if len(both) > 2:
     rho = spearmanr(both.ours, both.paper).statistic
     print(f"rank correlation of our order with Table 2's: {rho:.2f}, {len(both)} gates")
@@ -379,13 +334,14 @@ if len(both) > 2:
 
 # %%
 smnist = bench.runs("smnist")
-easy = scores(smnist).groupby("gate")[["valid", "test"]].median()
+scanline = accuracies(smnist)
+easy = best_stable(scanline)
 easy.reindex([g for g in smnist.gates if g in easy.index]).round(1)
 
 # %%
 if smnist:
     fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
-    plotted = draw(axes, smnist)
+    plotted = figures.accuracy_curves(axes, at_best_rate(smnist.frame, scanline))
     figures.legend(fig, [g for g in smnist.read if g in easy.index])
     bench.save(fig, "smnist", data=plotted, paper="§3.2, reduced scale", runs=smnist)
 
@@ -393,6 +349,22 @@ if smnist:
 common = pd.concat([easy.valid, medians.valid], axis=1, keys=["scanline", "permuted"]).dropna()
 for g, row in common.iterrows():
     print(f"{g:3} scanline {row.scanline:5.1f} %   permuted {row.permuted:5.1f} %")
+
+# %% [markdown]
+# ## Images per second
+#
+# Beside `torch.nn.LSTM`, turn about, on this task's sizes: the recurrent layer alone, forward and
+# backward. A ratio above 1 is faster than torch's.
+
+# %%
+p = bench.protocol("pmnist")
+sizes = {"hidden": p.hidden, "time": p.make_task().length, "batch": p.batch}
+cases = [Case(gate=g, downsize=p.downsize, **sizes) for g in bench.gates or p.gates]
+speed = bench.timings("throughput", cases, pairs=3 if preset == "smoke" else 7, threads=1)
+speed = speed.set_index("gate")
+per_second = 1000 * p.batch / speed[["ms", "rival_ms"]]
+rate = per_second.set_axis(["urgates", "torch.nn.LSTM"], axis=1).round()
+rate.assign(ratio=(1 / speed.ratio).round(2))
 
 # %% [markdown]
 # ## What it costs
@@ -413,5 +385,5 @@ for runs in (pmnist, smnist):
 #   `papermill --cwd notebooks notebooks/32_pixel_images.ipynb runs/32.ipynb -p preset paper -p
 #   recompute True -p limit_minutes 60`
 #
-# **Next:** [40_scoreboard](40_scoreboard.ipynb), all verdicts.
+# **Next:** [32a_sequential_cifar](32a_sequential_cifar.ipynb), longer and in colour.
 # Back: [31_synthetic_memory](31_synthetic_memory.ipynb).

@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from urgates.lab.protocols import protocol
 from urgates.lab.records import run_stem
 from urgates.lab.runs import Runs
-from urgates.lab.scores import accuracies, best_run, best_stable
+from urgates.lab.scores import accuracies, at_best_rate, best_run, best_stable
 
 P = replace(protocol("pmnist", "laptop"), lr=0.01, steps=20, log_every=5, eval_every=5)
 SLOW, FAST = 0.01, 0.1
@@ -16,8 +17,9 @@ SLOW, FAST = 0.01, 0.1
 
 def store(folder, gate, seed, rate, curve, valid, status="finished"):
     stem = folder / run_stem(P, "lstm", gate, seed, rate)
-    rows = [f"{5 * (k + 1)},1.0,{accuracy}" for k, accuracy in enumerate(curve)]
-    (folder / f"{stem.name}.csv").write_text("\n".join(["step,loss,accuracy", *rows]) + "\n")
+    rows = [f"{5 * (k + 1)},1.0,{accuracy},{valid}" for k, accuracy in enumerate(curve)]
+    head = "step,loss,accuracy,valid_accuracy"
+    (folder / f"{stem.name}.csv").write_text("\n".join([head, *rows]) + "\n")
     p = replace(P, lr=rate)
     record = {"task": P.task, "cell": "lstm", "gate": gate, "preset": P.preset, "seed": seed}
     record |= {"status": status, "digest": p.digest, "protocol": p.numbers, "device": "CPU"}
@@ -56,6 +58,10 @@ def test_the_best_run_carries_the_asterisks_of_its_rate(table):
 def test_the_best_stable_rate_has_no_diverged_seed(table):
     best = best_stable(table)
     assert best.loc["-"].tolist() == pytest.approx([52, 51, SLOW, 3])
+    frame = pd.DataFrame({"gate": ["UR", "UR", "-", "R"], "lr": [SLOW, FAST, SLOW, FAST]})
+    assert at_best_rate(frame, table).index.tolist() == [1, 2]
+    table.loc[(table.gate == "UR") & (table.lr == SLOW), "final"] = 90
+    assert best_stable(table).lr["UR"] == SLOW  # the last validation chooses, not the best
     assert best.loc["UR"].tolist() == pytest.approx([72, 71, FAST, 3])
     assert "R" not in best.index
 

@@ -36,6 +36,8 @@ _ABLATIONS, _ORDERED = "26_gate_ablations", "26c_ordered_O"
 _TIMES, _CHRONO, _ONLSTM = "B2_timescales", "B3_chrono", "B4_on_lstm"
 _BANDS, _PROTOCOLS = "C_gradient_bands", "D_protocols"
 _MEMORY, _PIXELS, _FORGET = "31_synthetic_memory", "32_pixel_images", "E1_synthetic_forgetting"
+_CIFAR, _GRU = "32a_sequential_cifar", "32b_gru"
+_ZONEOUT, _CHOICES = "32c_zoneout", "32d_open_choices"
 
 # section, sentence (at most 110 characters), the paper's value, kind, notebook
 _LEDGER = {
@@ -125,6 +127,33 @@ _LEDGER = {
     "G49": ("§3.2, Table 2", "Every variant improves on the LSTM",
             "16 comparisons", "exact", _PIXELS),
     "G50": ("Table 2", "UR is best on permuted MNIST", "96.43 % valid.", "training", _PIXELS),
+    "G51": ("Table 2", "R is best on sequential CIFAR, but unstable",
+            "71.85 %, one seed diverged", "training", _CIFAR),
+    "G52": ("§3.2", "The refine gate performs better than the master gate",
+            "6 of 6 pairs", "training", _GRU),
+    "G53": ("§3.2", "Uniform is generally better than ordered and chrono initialisation",
+            "C: 3 of 3, ordered: 3 of 9", "training", _GRU),
+    "G54": ("§3.2", "Ordered (cumax) gates are effective: O improves on the LSTM",
+            "both LSTM rows", "training", _CIFAR),
+    "G55": ("§3.2", "Chrono is worse than any other variant outside the synthetic tasks",
+            "last of 8 in 3 rows", "training", _GRU),
+    "G56": ("§3.2", "UR-GRU is the only GRU that is stably good",
+            "≥ 71 %, none diverged", "training", _GRU),
+    "G57": ("§3.2", "UR gates are consistently among the best performing and most stable",
+            "rank ≤ 3, stable, 3 rows", "training", _GRU),
+    "G58": ("§3.2", "Similar trends hold across the gating variants for the GRU",
+            "rank correlation 0.83; 0.38 with -", "training", _GRU),
+    "G59": ("D.2", "The GRU is unstable at learning rates above 5e-4",
+            "unstable", "training", _CHOICES),
+    "G60": ("Table 3", "Test accuracies of the UR-LSTM",
+            "99.28, 96.96, 71.00 %", "training", _ZONEOUT),
+    "G61": ("Table 3", "UR beats the LSTM by eight points on sequential CIFAR",
+            "+7.99 points", "training", _ZONEOUT),
+    "G62": ("§3.2, Table 3", "Zoneout continues to improve the UR-LSTM",
+            "−0.07, +0.62, +3.34", "training", _ZONEOUT),
+    "G63": ("§3.2, Table 3", "UR with zoneout beats non-recurrent models on sMNIST and sCIFAR",
+            "99.27 > 99.20, 74.4 > 73.42", "exact", _ZONEOUT),
+    "G64": ("D.2", "Larger hidden sizes are unstable", "unstable", "training", _CHOICES),
 }  # fmt: skip
 
 CLAIMS: dict[str, Claim] = {name: Claim(*row) for name, row in _LEDGER.items()}

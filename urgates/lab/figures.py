@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -138,6 +138,52 @@ def curves(
     if log:
         ax.set_yscale("log")
     return pd.concat(plotted, ignore_index=True) if plotted else frame.head(0)
+
+
+def accuracy_curves(axes: Sequence[Axes], frame: pd.DataFrame) -> pd.DataFrame:
+    """Two panels as Fig. 5: accuracy on training batches (80 means), and on validation images.
+
+    Args:
+        axes: where to draw the two.
+        frame: columns gate, seed, step, accuracy, valid_accuracy (empty between validations).
+    Returns:
+        The plotted numbers.
+    """
+    stretch = max(frame.step.min(), frame.step.max() // 80)
+    step = np.ceil(frame.step.astype(float) / stretch) * stretch
+    train = frame.groupby(["gate", "seed", step], sort=False).accuracy.mean().reset_index()
+    valid = frame.dropna(subset="valid_accuracy")
+    parts = [
+        curves(axes[0], train, "accuracy", ylabel="training accuracy"),
+        curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy"),
+    ]
+    return pd.concat(parts)
+
+
+def ranking(
+    ours: Axes, theirs: Axes, table: pd.DataFrame, paper: pd.Series, diverged: pd.Series
+) -> pd.DataFrame:
+    """Two panels of gates: the accuracies of our runs with their median, and the paper's number.
+
+    Args:
+        table: columns gate, valid [%] and diverged, one row per run.
+        paper, diverged: the paper's accuracy [%] and diverged seeds by gate; open where any did.
+    Returns:
+        The plotted numbers: the table with a column `paper`.
+    """
+    rows = list(dict.fromkeys(table.gate))[::-1]
+    for row, name in enumerate(rows):
+        part, look = table[table.gate == name], style(name)
+        ours.plot(part.valid, [row] * len(part), **{**look, "linestyle": ""}, ms=6)
+        fallen = part.valid[part.diverged]
+        ours.plot(fallen, [row] * len(fallen), "x", color=look["color"], ms=9)
+        ours.plot(part.valid.median(), row, "|", color=look["color"], ms=18, mew=2)
+        if name in paper.index:
+            face = "white" if diverged[name] else "0.6"
+            theirs.plot(paper[name], row, "o", color="0.6", mfc=face, ms=7)
+    ours.set(xlabel="best validation accuracy [%]", yticks=range(len(rows)), yticklabels=rows)
+    theirs.set(xlabel="best of all its runs [%]; open: seeds diverged")
+    return table.merge(paper.rename("paper"), left_on="gate", right_index=True, how="left")
 
 
 def _tidy(name: str, line: str, values: pd.Series, y: str) -> pd.DataFrame:

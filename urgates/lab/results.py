@@ -6,7 +6,7 @@ Committed results lie in `figures/<notebook>/`, whatever is computed afresh in
 
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,17 @@ from urgates.lab.claims import CLAIMS, verdict
 from urgates.lab.places import checkout
 from urgates.lab.protocols import PRESETS, Protocol
 from urgates.lab.records import commit, device_name
-from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
+from urgates.lab.runs import (
+    Runs,
+    completed,
+    final_loss,
+    provenance,
+    run_missing,
+    several,
+    solved,
+    steps_to,
+    stuck,
+)
 from urgates.lab.storage import write_json
 from urgates.lab.timing import Case, measure
 from urgates.lab.training import Network, choose_device, trained
@@ -151,14 +161,20 @@ class Bench:
             )
         return pd.read_csv(path)
 
-    def claim(self, name: str, holds: bool | None, ours: str, runs: Runs | None = None) -> None:
+    def claim(
+        self,
+        name: str,
+        holds: bool | None,
+        ours: str,
+        runs: Runs | Sequence[Runs] | None = None,
+    ) -> None:
         """Decide a claim: print its line, and keep verdict and evidence in claims.json.
 
         Args:
             name: "G01" …
             holds: what the predicate says; None if it cannot tell.
             ours: our numbers, rounded, in a few words.
-            runs: what the claim rests on (`runs.only(…)` the gates that it is about).
+            runs: what the claim rests on (`runs.only(…)` the gates that it is about), one or more.
         Raises:
             ValueError: unknown claim, or one about training without runs.
         """
@@ -174,7 +190,8 @@ class Bench:
             evidence = {"preset": claim.kind, "seeds": [], "device": device_name(self.device)}
             evidence["commit"] = commit()
         else:
-            word, evidence = verdict(holds, self.preset, runs.complete), runs.provenance
+            word = verdict(holds, self.preset, completed(runs))
+            evidence = provenance(runs)
         ours = "–" if word == "not run" else ours
         self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -182,7 +199,13 @@ class Bench:
         print(f"{name} {word} · {claim.sentence} · paper {claim.paper} · ours {ours}")
 
     def save(
-        self, fig, name: str, *, data: pd.DataFrame, paper: str = "", runs: Runs | None = None
+        self,
+        fig,
+        name: str,
+        *,
+        data: pd.DataFrame,
+        paper: str = "",
+        runs: Runs | Sequence[Runs] | None = None,
     ) -> None:
         """Save a figure as NAME.png, .csv and .json, show the picture, print its caption.
 
@@ -205,9 +228,17 @@ class Bench:
             evidence["preset"] = self.preset
         meta = {"notebook": self.notebook, "paper": paper} | evidence
         if runs is not None:
-            meta |= runs.provenance | {"protocol": runs.protocol.digest}
-            meta["wall_seconds"] = round(60 * runs.minutes.sum(), 1) if runs else 0.0
-            meta["runs"] = [f"runs/{path.name}" for path in runs.paths]
+            groups = several(runs)
+            digests = ", ".join(dict.fromkeys(group.protocol.digest for group in groups))
+            meta |= provenance(runs) | {"protocol": digests}
+            meta["wall_seconds"] = round(60 * sum(g.minutes.sum() for g in groups if g), 1)
+            meta["runs"] = [
+                f"runs/{path.name}"
+                if group.folder == self.runs_folder
+                else f"../{group.folder.parent.name}/runs/{path.name}"
+                for group in groups
+                for path in group.paths
+            ]
         record = figures.save(fig, self.out / name, data, meta)
         display(Image(self.out / f"{name}.png"))
         seeds = ", ".join(map(str, meta["seeds"]))

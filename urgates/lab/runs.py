@@ -8,7 +8,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cached_property
@@ -154,6 +154,32 @@ class Runs:
             seeds = ", ".join(map(str, sorted(part.seed)))
             lines.append(f"| {gate} | {seeds} | {status or 'not run'} | {loss:.4g} |")
         return "\n".join(lines)
+
+
+def several(runs: Runs | Sequence[Runs]) -> list[Runs]:
+    """One or more groups of runs, as a list."""
+    return [runs] if isinstance(runs, Runs) else list(runs)
+
+
+def completed(runs: Runs | Sequence[Runs]) -> dict[tuple, list[int]]:
+    """Complete seeds by group and gate."""
+    groups = enumerate(several(runs))
+    return {(k, gate): seeds for k, group in groups for gate, seeds in group.complete.items()}
+
+
+def provenance(runs: Runs | Sequence[Runs]) -> dict:
+    """`Runs.provenance` of one or more groups: the seeds they share, all devices and commits."""
+    parts = [group.provenance for group in several(runs)]
+    words = {
+        key: ", ".join(sorted({word for part in parts for word in part[key].split(", ")} - {"–"}))
+        for key in ("device", "commit")
+    }
+    seeds = [set(part["seeds"]) for part in parts if part["seeds"]]
+    return {
+        "preset": parts[0]["preset"],
+        "seeds": sorted(set.intersection(*seeds)) if seeds else [],
+        **{key: text or "–" for key, text in words.items()},
+    }
 
 
 def run_missing(

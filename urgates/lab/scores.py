@@ -11,8 +11,9 @@ KNEW, FORGOT = 0.4, 0.2  # training accuracy that a collapsed run once had, and 
 
 
 def accuracies(runs: Runs) -> pd.DataFrame:
-    """One row per run: cell, gate, lr, seed, status, best `valid`, its `test` [%], `diverged`.
+    """One row per run: cell, gate, lr, seed, status, `valid`, `test`, `final` [%] and `diverged`.
 
+    `valid` is the best validation accuracy, `test` belongs to it, `final` is the last validation.
     The paper does not say when a run counts as diverged. Ours: its loss or gradient was no longer
     finite, or its training accuracy fell below 20 % after it had been above 40 %.
     """
@@ -23,13 +24,17 @@ def accuracies(runs: Runs) -> pd.DataFrame:
     table.insert(0, "cell", runs.cell)
     for column in ("valid", "test"):
         table[column] = 100 * table[column].astype(float)
-    frame = runs.frame
+    frame, keys = runs.frame, ["gate", "lr", "seed"]
+    last = {}
+    if "valid_accuracy" in frame:
+        last = (100 * frame.groupby(keys).valid_accuracy.last()).to_dict()
     collapsed = {
         key: bool(((rows.accuracy.cummax() > KNEW) & (rows.accuracy < FORGOT)).any())
-        for key, rows in (frame.groupby(["gate", "lr", "seed"]) if len(frame) else ())
+        for key, rows in (frame.groupby(keys) if len(frame) else ())
     }
-    keys = zip(table.gate, table.lr, table.seed, strict=True)
-    fallen = pd.Series([collapsed.get(key, False) for key in keys], table.index, dtype=bool)
+    runs_in_order = list(zip(*(table[key] for key in keys), strict=True))
+    table["final"] = [last.get(key, float("nan")) for key in runs_in_order]
+    fallen = pd.Series([collapsed.get(key, False) for key in runs_in_order], table.index, bool)
     table["diverged"] = fallen | (table.status == "diverged")
     return table
 
@@ -49,22 +54,29 @@ def best_run(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_stable(table: pd.DataFrame) -> pd.DataFrame:
-    """Fig. 5's view, by gate: the largest median `valid` of a rate at which no seed diverged.
+    """Fig. 5's view, by gate: medians over seeds at the best rate at which no seed diverged.
 
-    Gates without a stable rate are left out. Columns `valid`, `test` (medians), `lr`, `seeds`.
+    The best rate has the highest mean `final` (App. D.2). Columns `valid`, `test`, `lr`, `seeds`;
+    gates without a stable rate are left out.
     """
     rows = {}
     for gate, part in table.dropna(subset="valid").groupby("gate", sort=False):
         by_rate = part.groupby("lr").agg(
             valid=("valid", "median"),
             test=("test", "median"),
+            final=("final", "mean"),
             seeds=("seed", "nunique"),
             diverged=("diverged", "sum"),
         )
         stable = by_rate[by_rate.diverged == 0]
         if len(stable):
-            best = stable.valid.idxmax()
+            best = stable.final.idxmax()
             rows[gate] = stable.loc[best, ["valid", "test"]].to_dict() | {"lr": best}
             rows[gate]["seeds"] = int(stable.seeds[best])
     columns = ["valid", "test", "lr", "seeds"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def at_best_rate(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `Runs.frame` at each gate's best stable rate, which Fig. 5 draws."""
+    return frame[frame.lr == frame.gate.map(best_stable(table).lr)]
