@@ -63,7 +63,8 @@ class Problem:
 
     def slope(self, gate: Activation, u):
         """|dL/dz| = K f^(k-1) φ'(z), off the optimum."""
-        return self.gain * np.exp((self.k - 1) * np.log1p(-np.asarray(u, float))) * gate.slope(u)
+        u = np.asarray(u, float)
+        return self.gain * np.exp((self.k - 1) * np.log1p(-u)) * gate.slope(u)
 
     # -------------------------------------------------------------- gradient flow
 
@@ -128,8 +129,8 @@ class Problem:
 
     def exponent(self, gate: Activation, u, start: float = 0.5):
         """Local slope d ln u / d ln τ of the flow, where its complement is u."""
-        speed = self.slope(gate, u) * gate.slope(u)
-        return -self.time(gate, u, start) * speed / np.asarray(u, float)
+        u = np.asarray(u, float)
+        return -self.time(gate, u, start) * self.slope(gate, u) * gate.slope(u) / u
 
     # -------------------------------------------------------------- gradient descent
 
@@ -153,7 +154,7 @@ class Problem:
     def _pace(self, gate, x):
         """|dτ/dx|."""
         u, f = _from_logit(x), _from_logit(-x)  # f^(k-2) may underflow: then it takes forever
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             return u / f ** (self.k - 2) / self.gain / gate.slope(u) ** 2
 
     def _panels(self, gate, a, b, count):
