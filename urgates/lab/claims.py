@@ -131,7 +131,8 @@ _LEDGER = {
     "G50": ("Table 2", "UR is best on permuted MNIST", "96.43 % valid.", "training", _PIXELS),
     # the second paper, Ohno, Kanai and Ida, arXiv 2210.01348
     "F01": ("paper 2, §4.1",
-            "With a constant forget gate f a cell keeps the share f^k over k steps", "exponential decay", "exact", _LEARN),
+            "With a constant forget gate f a cell keeps the share f^k over k steps",
+            "exponential decay", "exact", _LEARN),
     "F02": ("paper 2, §4.1", "The minimal loss is least at φ⁻¹ of the k-th root of λ*",
             "closed form", "exact", _LEARN),
     "F03": ("paper 2, Eq. 15", "Gradient descent becomes the gradient flow as the rate goes to 0",
