@@ -243,7 +243,7 @@ def membership(gate: Activation) -> Membership:
         for width in (1e-2, 1e-4):
             near = np.minimum(last * np.exp(np.linspace(width, -width, 401)), start)
             last = near[gate.slope(near).argmax()]
-    z0 = max(float(gate.inverse(last)), 0.0)
+    z0 = max(float(gate.inverse(last)), 0.0) + 0.0  # no -0.0
     return Membership(bool(member), z0, float(gate.slope(reach)), reach)
 
 

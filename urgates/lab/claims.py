@@ -39,7 +39,7 @@ _BANDS, _PROTOCOLS = "C_gradient_bands", "D_protocols"
 _MEMORY, _PIXELS, _FORGET = "31_synthetic_memory", "32_pixel_images", "E1_synthetic_forgetting"
 _LEARN = "F4_saturation_and_learnability"
 
-_OURS = "our derivation"  # follows from the paper's setting, but its text at hand does not say so
+_OURS = "our derivation"  # from the setting of paper 2's §4.1, not quoted from it
 
 # section, sentence (at most 110 characters), the paper's value, kind, notebook
 _LEDGER = {
