@@ -102,7 +102,7 @@ for gate in three:
     axes[1].plot(z, shapes[f"{gate.name} slope"], **look)
 axes[0].set(xlabel="pre-activation z", ylabel="gate φ(z)", xlim=(-6, 6), ylim=(-0.02, 1.02))
 axes[1].set(xlabel="pre-activation z", ylabel="gradient φ'(z)", xlim=(-6, 6), ylim=(0, 0.3))
-axes[0].legend(loc="upper left")
+axes[0].legend(frameon=False, loc="upper left")
 bench.save(fig, "gates", data=shapes)
 
 # %% [markdown]
@@ -191,11 +191,11 @@ for gate in three:
     ax.plot(z, losses[gate.name], lw=2, **looks[gate.name])
     if best[gate.name] < 16:
         ax.plot(best[gate.name], 0, "v", ms=7, color=looks[gate.name]["color"], clip_on=False)
-ax.annotate(f"softsign's minimum\nis at z = {best['softsign']:.0f}", (15.8, 0.5), ha="right",
+ax.annotate(f"softsign's minimum\nis at z = {best['softsign']:.0f}", (15.8, 0.74), ha="right",
             color=looks["softsign"]["color"])  # fmt: skip
 ax.set(xlabel="pre-activation z", ylabel="loss L(z), k = 100, λ* = 0.9", xlim=(-1, 16))
 ax.set(ylim=(0, 0.95))
-ax.legend(loc="center left")
+ax.legend(frameon=False, loc="center right")
 bench.save(fig, "loss", data=losses, paper="Eq. 14")
 
 # %% [markdown]
@@ -362,7 +362,7 @@ axes[0].set(xlabel="pre-activation z", ylabel="distance to saturation, 1 − φ 
 axes[1].set(xlabel="pre-activation z", ylabel="gradient φ' (log scale)")
 for ax in axes:
     ax.set(xlim=(0, 12), ylim=(1e-9, 1))
-axes[0].legend(loc="lower right")
+axes[0].legend(frameon=False, loc="lower right")
 bench.save(fig, "saturation", data=tails)
 
 # %% [markdown]
@@ -463,11 +463,11 @@ fig, ax = figures.subplots(size=(6.8, 3.8))
 ax.fill_between(u, low, high, color=looks["refine"]["color"], alpha=0.2, lw=0)
 for gate in four:
     ax.loglog(u, gain[gate.name], lw=2, **looks[gate.name])
-ax.annotate("any refine gate (Fig. 2d)", (1e-9, 1.62), color=looks["refine"]["color"],
+ax.annotate("any refine gate (Fig. 2d)", (1e-9, 2.3), color=looks["refine"]["color"],
             ha="center", fontsize="small")  # fmt: skip
 ax.set(xlabel="distance to saturation, 1 − f (log scale)", xlim=(0.5, 1e-12), ylim=(0.04, 60))
 ax.set(ylabel="gradient over a sigmoid's\nat the same f (log scale)")
-ax.legend(loc="upper left")
+ax.legend(frameon=False, loc="upper left")
 bench.save(fig, "gain_at_equal_activation", data=gain)
 
 # %% [markdown]
@@ -531,7 +531,8 @@ bench.claim("F12", holds=close and ordered,
 # %% [markdown]
 # **Predicted:** F09 $K\tau u \to 1$ for the sigmoid, within 2 % at $ku = 10^{-3}$, for three $K$.
 # F10 $3K\tau u^3 \to 1$ for softsign, likewise. F11 $\tau u \ln^2\frac1u \to 1$ *from above* for
-# the fast gate: 1.738, 1.245, 1.151, 1.111 at $u = 10^{-3}, 10^{-5}, 10^{-7}, 10^{-9}$.
+# the fast gate: 1.738, 1.245, 1.151, 1.111 at $u = 10^{-3}, 10^{-5}, 10^{-7}, 10^{-9}$. (There
+# $\ln\frac1u$ stands for $\ln\tau$; their ratio tends to 1.)
 
 # %%
 constant = {}
@@ -593,7 +594,7 @@ for name, shift in {"softsign": (0, 8), "sigmoid": (0, 14), "refine": (-22, -24)
 ax.plot([], [], color="0.15", lw=0.9, ls=":", label="predicted")
 ax.set(xlabel="training time τ (log scale)", ylabel="distance to saturation, 1 − f (log scale)")
 ax.set(xlim=(1, 1e10), ylim=(1e-13, 1))
-ax.legend(loc="lower left")
+ax.legend(frameon=False, loc="lower left")
 bench.save(fig, "learning_curves", data=flows)
 
 # %% [markdown]
@@ -617,8 +618,8 @@ for level, text in ((-1 / 3, "−1/3"), (-1, "−1")):
     ax.axhline(level, color="0.15", lw=0.9, ls=":", zorder=0)
     ax.annotate(text, (1.4e-15, level), (0, 3), textcoords="offset points", ha="right")
 ax.set(xlabel="distance to saturation, 1 − f (log scale)", ylabel="local exponent")
-ax.set(xlim=(0.3, 1e-15), ylim=(-3, 0))
-ax.legend(loc="lower right")
+ax.set(xlim=(0.3, 1e-15), ylim=(-3.6, 0))
+ax.legend(frameon=False, loc="lower right")
 bench.save(fig, "local_exponents", data=exponents)
 
 # %% [markdown]
@@ -666,8 +667,8 @@ for ax in axes:
         ax.plot(tau, hits[gate.name], lw=2, **look)
     ax.set(xlabel="training time τ", ylabel="1 − f")
 axes[0].set(xlim=(0, 16), title="flow (line) and descent, rate 0.05 (dots)")
-axes[0].legend(loc="upper right")
-axes[1].set(xlim=(0, 4), ylim=(0.0088, 0.0132), title="at the target: descent chatters")
+axes[0].legend(frameon=False, loc="upper right")
+axes[1].set(xlim=(10, 14), ylim=(0.0092, 0.0122), title="at the target: descent chatters")
 bench.save(fig, "finite_time", data=hits)
 
 # %% [markdown]
@@ -737,11 +738,11 @@ fig, axes = figures.subplots(1, 2, size=(9.6, 3.6))
 for gate in four:
     axes[0].loglog(k, reach[f"{gate.name} from 1/2"], lw=2, **looks[gate.name])
     axes[1].loglog(k, reach[gate.name], lw=2, **looks[gate.name])
-axes[0].set(title="start f = 1/2: the plateau", xlim=(2, 300), ylim=(1e-1, 1e80))
+axes[0].set(title="start f = 1/2: the plateau", xlim=(2, 250), ylim=(1e-1, 1e80))
 axes[1].set(title="start f = 1 − 1/k: the gate's order", xlim=(2, 1e6), ylim=(1e-2, 1e12))
 for ax in axes:
     ax.set(xlabel="horizon k [steps] (log scale)", ylabel="time to λ* = 0.9 (log scale)")
-axes[1].legend(loc="upper left")
+axes[1].legend(frameon=False, loc="upper left")
 bench.save(fig, "horizon", data=reach)
 
 # %% [markdown]
@@ -811,9 +812,9 @@ for gate in (*four[:3], mine):
     look = looks.get(gate.name, {"color": "0.1", "linestyle": (0, (5, 1)), "label": "yours"})
     axes[0].plot(z, 1 - gate.complement(z), lw=2, **look)
     axes[1].loglog(tau, race[gate.name], lw=2, **look)
-axes[0].set(xlabel="pre-activation z", ylabel="gate φ(z)", ylim=(-0.02, 1.02))
-axes[1].set(xlabel="training time τ (log scale)", ylabel="1 − f (log scale)", ylim=(1e-11, 1))
-axes[0].legend(loc="upper left")
+axes[0].set(xlabel="pre-activation z", ylabel="gate φ(z)", xlim=(-6, 6), ylim=(-0.02, 1.02))
+axes[1].set(xlabel="training time τ (log scale)", ylabel="1 − f (log scale)", xlim=(1, 1e8))
+axes[0].legend(frameon=False, loc="upper left")
 bench.save(fig, "your_own_gate", data=race)
 
 # %% [markdown]
