@@ -1,7 +1,8 @@
-"""The paper's claims as data, the verdict on each, and the scoreboard.
+"""The papers' claims as data, the verdict on each, and the scoreboard.
 
-A claim is a sentence of the paper in our words. A notebook decides it by code and leaves the
-verdict, with its evidence, in `claims.json`; the scoreboard only collects what it finds there.
+A claim is a sentence of a paper in our words: G those of the UR gates' paper, F of the fast gate's.
+A notebook decides it by code and leaves the verdict, with its evidence, in `claims.json`; the
+scoreboard only collects what it finds there.
 """
 
 import json
@@ -38,6 +39,9 @@ _BANDS, _PROTOCOLS = "C_gradient_bands", "D_protocols"
 _MEMORY, _PIXELS, _FORGET = "31_synthetic_memory", "32_pixel_images", "E1_synthetic_forgetting"
 _CIFAR, _GRU = "32a_sequential_cifar", "32b_gru"
 _ZONEOUT, _CHOICES = "32c_zoneout", "32d_open_choices"
+_LEARN = "F4_saturation_and_learnability"
+
+_OURS = "our derivation"  # from the setting of paper 2's §4.1, not quoted from it
 
 # section, sentence (at most 110 characters), the paper's value, kind, notebook
 _LEDGER = {
@@ -154,6 +158,44 @@ _LEDGER = {
     "G63": ("§3.2, Table 3", "UR with zoneout beats non-recurrent models on sMNIST and sCIFAR",
             "99.27 > 99.20, 74.4 > 73.42", "exact", _ZONEOUT),
     "G64": ("D.2", "Larger hidden sizes are unstable", "unstable", "training", _CHOICES),
+    # the second paper, Ohno, Kanai and Ida, arXiv 2210.01348
+    "F01": ("paper 2, §4.1",
+            "With a constant forget gate f a cell keeps the share f^k over k steps",
+            "exponential decay", "exact", _LEARN),
+    "F02": ("paper 2, §4.1", "The minimal loss is least at φ⁻¹ of the k-th root of λ*",
+            "closed form", "exact", _LEARN),
+    "F03": ("paper 2, Eq. 15", "Gradient descent becomes the gradient flow as the rate goes to 0",
+            "limit", "exact", _LEARN),
+    "F04": ("paper 2, §4.2", "Saturation is inevitable in 𝓕: the gradient vanishes for large z",
+            "inevitable", "exact", _LEARN),
+    "F05": ("paper 2, Def. 4.1", "The gates belong to 𝓕, the sigmoid included",
+            "includes σ", "exact", _LEARN),
+    "F06": ("paper 2, abstract", "The fast gate saturates doubly exponentially",
+            "doubly exp.", "exact", _LEARN),
+    "F07": (_OURS, "The sigmoid saturates in a higher order than softsign, the fast gate than both",
+            "–", "exact", _LEARN),
+    "F08": (_OURS, "At equal activation the ratios of the gates' gradients grow without bound",
+            "–", "exact", _LEARN),
+    "F09": (_OURS, "Towards λ* = 1 the sigmoid's 1 − f falls like 1/τ", "–", "exact", _LEARN),
+    "F10": (_OURS, "Towards λ* = 1 softsign's 1 − f falls like τ to the −1/3",
+            "–", "exact", _LEARN),
+    "F11": (_OURS, "Towards λ* = 1 the fast gate's 1 − f falls like 1/(τ log² τ)",
+            "–", "exact", _LEARN),
+    "F12": ("paper 2, §4", "The faster a gate saturates, the sooner it learns a value near 1",
+            "more efficient", "exact", _LEARN),
+    "F13": (_OURS, "A target λ* < 1 is reached exactly, after a finite time", "–", "exact", _LEARN),
+    "F14": (_OURS, "From f = 1 − 1/k, time grows as k² (softsign), stays (sigmoid), falls (fast)",
+            "–", "exact", _LEARN),
+    "F15": (_OURS, "From f = 1/2 a horizon of 100 steps is out of reach of every gate",
+            "–", "exact", _LEARN),
+    "F16": (_OURS, "The fast gate's gradient falls sooner in z, yet is larger at equal activation",
+            "–", "exact", _LEARN),
+    "F20": (_OURS, "The refine gate has the sigmoid's order: it learns twice as fast, not faster",
+            "–", "exact", _LEARN),
+    "F25": ("paper 2, §2.2", "Long time scales force forget gates into saturation",
+            "must face it", "exact", _LEARN),
+    "F26": (_OURS, "The fast gate's gradient cannot explode: it is at most 0.279",
+            "–", "exact", _LEARN),
 }  # fmt: skip
 
 CLAIMS: dict[str, Claim] = {name: Claim(*row) for name, row in _LEDGER.items()}
