@@ -107,10 +107,11 @@ def c_activation(activation: str) -> str:
 
 def triton_activation(activation: str) -> tuple[str, str]:
     """Statements that assign `tail` from `a` and `slope` from `u`, for Triton."""
-    return tuple(
+    tail, slope = (
         "\n".join(f"{n} = {_TritonPrinter().doprint(s)}" for n, s in _shared({name: e}))
         for name, e in zip(("tail", "slope"), _activation(activation), strict=True)
     )
+    return tail, f"u = tl.where(u < {TINY}, {TINY}, u)\n{slope}"  # tl.maximum would lose a NaN
 
 
 # ------------------------------------------------------------------ statements and their printers
