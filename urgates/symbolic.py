@@ -245,7 +245,9 @@ def card(gate) -> str:
         "constant": "one constant bias: a single decay period",
     }[gate.bias]
     if gate.activation not in _FUNCTION:
-        start += r"; here $\varphi^{-1}(\sigma(b))$ in place of $b$, so that $\varphi$ starts there too"
+        start += (
+            r"; here $\varphi^{-1}(\sigma(b))$ in place of $b$, so that $\varphi$ starts there too"
+        )
     if gate.activation == "cumax":
         start = "no bias: cumax itself spreads the gates, decay periods with density $D^{-2}$"
     slopes = []
