@@ -12,7 +12,7 @@ from urgates import GATES, kernels
 from urgates.kernels import Recurrence
 
 DOUBLE = torch.float64
-NAMES = [*GATES, "CR", "CM"]
+NAMES = [*GATES, "CR", "CM", "F", "USR", "UFM"]
 CELLS = [("lstm", True), ("gru", True), ("gru", False)]
 cells = pytest.mark.parametrize(("cell", "keep_reset"), CELLS)
 
