@@ -55,7 +55,7 @@ def test_complement_and_gradient_keep_their_digits_where_the_gate_rounds_to_one(
         assert complement.item() == pytest.approx(tail, rel=digits)
         for y, sign in ((f, 1), (complement, -1)):
             (found,) = torch.autograd.grad(y, x, retain_graph=True)
-            assert float(found) == pytest.approx(sign * slope, rel=digits)
+            assert found.item() == pytest.approx(sign * slope, rel=digits)
         ours = symbolic.slope(activation, f, complement)
         assert ours.item() == pytest.approx(slope, rel=digits)
     (lost,) = torch.autograd.grad(torch.sigmoid(torch.sinh(x)), x)
@@ -94,8 +94,8 @@ def test_the_steepest_point_of_the_fast_gate():
     z = torch.linspace(0.9, 1.0, 100_001, dtype=DOUBLE, requires_grad=True)
     (slope,) = torch.autograd.grad(fast(z).sum(), z)
     at = slope.argmax()
-    assert float(slope[at]) == pytest.approx(0.27855, abs=1e-5)
-    assert float(z[at]) == pytest.approx(0.9459, abs=1e-4)
+    assert slope[at].item() == pytest.approx(0.27855, abs=1e-5)
+    assert z[at].item() == pytest.approx(0.9459, abs=1e-4)
 
 
 @pytest.mark.parametrize("activation", SYMMETRIC)
