@@ -1,4 +1,4 @@
-"""Fast and softsign gates: their values, slopes and starts against torch, mpmath, closed forms."""
+"""Fast and softsign gates and power-law starts against torch, mpmath and closed forms."""
 
 import math
 
@@ -12,6 +12,7 @@ from test_gates import kolmogorov
 import urgates
 from urgates import gate, symbolic
 from urgates.activations import SYMMETRIC, fast, matched, pair, softsign
+from urgates.starts import gamma_quantile
 
 DOUBLE = torch.float64
 SLOW_AND_FAST = ("softsign", "fast")
@@ -117,7 +118,7 @@ def test_a_fast_gate_starts_at_asinh_of_the_bias():
     torch.testing.assert_close(matched("softsign", b), z, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("bias", ["", "C", "U"])
+@pytest.mark.parametrize("bias", ["", "C", "U", "P"])
 @pytest.mark.parametrize(("letter", "phi"), [("S", softsign), ("F", fast)])
 def test_every_start_is_the_sigmoids(letter, phi, bias):
     b, ours = (
@@ -147,6 +148,40 @@ def test_without_input_all_gates_of_a_layer_start_as_the_sigmoids(plain, name):
         torch.testing.assert_close(gates[0][head], gates[1][head], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("name", "exponent"), [("U", 1), ("P", 0.56)])
+def test_a_power_law_start_forgets_like_a_power_of_time_and_a_uniform_one_like_its_inverse(
+    name, exponent
+):
+    d = 16384
+    f = torch.sigmoid(gate(name).initial_bias(d, generator=torch.Generator().manual_seed(0)))
+    for t in (1, 10, 100):
+        kept = f.double() ** t
+        truth = (1 + t) ** -exponent
+        assert kept.mean().item() == pytest.approx(truth, abs=4 * kept.std().item() / d**0.5)
+
+
+def test_power_law_start_is_gamma_distributed_within_its_quantiles():
+    d = 4096
+    b = gate("P").initial_bias(d, generator=torch.Generator().manual_seed(0))
+    rate = -torch.nn.functional.logsigmoid(b.double())  # 1/T
+    shape = torch.tensor(0.56, dtype=DOUBLE)
+    assert kolmogorov(rate, lambda x: torch.special.gammainc(shape, x)) < 1.63 / math.sqrt(d)
+    above = torch.special.gammaincc(shape, rate)
+    assert (1 - 1e-4) / d <= above.min() and above.max() <= 1 - (1 - 1e-4) / d
+    m = urgates.LSTM(3, 16, gate="P")
+    gates = m.gates(torch.zeros(1, 1, 3))
+    torch.testing.assert_close(gates["f"] + gates["i"], torch.ones(1, 1, 16))
+    with pytest.raises(ValueError, match="hidden_size must be at least 2 for uniform and power"):
+        gate("P").initial_bias(1)
+
+
+@pytest.mark.parametrize("shape", [0.56, 1.0, 3.0])
+def test_quantiles_of_the_gamma_distribution(shape):
+    p = torch.tensor([1e-6, 0.01, 0.5, 0.99, 1 - 1e-6], dtype=DOUBLE)
+    again = torch.special.gammaincc(torch.full_like(p, shape), gamma_quantile(p, shape))
+    torch.testing.assert_close(again, p, rtol=1e-9, atol=0)
+
+
 def test_a_bias_that_no_float_can_match_is_refused():
     with pytest.raises(ValueError, match="forget_bias must be one that activation 'softsign'"):
         gate("S").initial_bias(4, forget_bias=100)
@@ -155,7 +190,7 @@ def test_a_bias_that_no_float_can_match_is_refused():
 # ------------------------------------------------------------------ rows of the activation axis
 
 
-@pytest.mark.parametrize("bias", ["", "C", "U"])
+@pytest.mark.parametrize("bias", ["", "C", "U", "P"])
 @pytest.mark.parametrize("auxiliary", ["", "R", "M"])
 @pytest.mark.parametrize("letter", "SF")
 def test_names_compose_and_cost_no_parameter(letter, auxiliary, bias):

@@ -33,11 +33,11 @@ def test_nine_looks_are_distinct_twice_over():
 
 
 def test_every_composition_has_a_look_of_its_own():
-    starts = [f"{bias}{activation}" for activation in "FS" for bias in ("", "C", "U")]
-    looks = [figures.style(name + a) for name in starts for a in ("", "R", "M")]
-    looks += [figures.style(name) for name in GATES]
+    starts = [bias + activation for activation in ("F", "S", "") for bias in ("", "C", "U", "P")]
+    looks = [figures.style(name + a or "-") for name in starts for a in ("", "R", "M")]
+    looks += [figures.style(name) for name in ("O", "OM", "OR")]
     for keys in (("color", "linestyle"), ("marker", "markerfacecolor")):
-        assert len({tuple(map(str, map(look.get, keys))) for look in looks}) == 27, keys
+        assert len({tuple(map(str, map(look.get, keys))) for look in looks}) == 39, keys
 
 
 def test_axes_of_table_1_are_axes_of_the_look():
@@ -53,7 +53,7 @@ def test_axes_of_table_1_are_axes_of_the_look():
 @pytest.mark.parametrize("kind", BLINDNESS)
 def test_colours_survive_colour_blindness(kind):
     seen = []
-    for color in {figures.style(name)["color"] for name in (*GATES, "F", "UF", "S", "US")}:
+    for color in {figures.style(name)["color"] for name in (*GATES, "P", "F", "UF", "S", "US")}:
         linear = np.array(to_rgb(color)) ** 2.2
         seen.append(np.clip(BLINDNESS[kind] @ linear, 0, 1) ** (1 / 2.2))
     nearest = min(np.abs(a - b).max() for a, b in itertools.combinations(seen, 2))

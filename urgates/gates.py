@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from urgates import starts
 from urgates.activations import (  # noqa: F401 -- formulas of a gate too
     ACTIVATIONS,
     cumax,
@@ -71,13 +72,14 @@ def logit(p):
 
 # ------------------------------------------------------------------ the object
 
-_BIAS = {"constant": "", "chrono": "C", "uniform": "U"}
+_BIAS = {"constant": "", "chrono": "C", "uniform": "U", "power": "P"}
 _ACTIVATION = {"sigmoid": "", "cumax": "O", "fast": "F", "softsign": "S"}
 _AUXILIARY = {None: "", "refine": "R", "master": "M"}
 _SOURCE = {
     "-": "§2, Eqs. 2-8", "C": "§B.3, Eqs. 17-18", "O": "§B.5, Eqs. 28-29", "U": "§2.2, Eq. 9",
     "R": "§2.3, Eqs. 11-13, 16", "OM": "§B.4, Eqs. 19-23", "UM": "§B.5, Eqs. 30-33",
     "OR": "§B.5, Eqs. 34-37", "UR": "§2.1, Eqs. 9-15",
+    "P": "Mahto et al. (2021), see *Fast Saturating Gate*, §3; trained, in every layer: our choice",
     "F": "*Fast Saturating Gate*, abstract; on both gates of the pair: our choice",
     "S": "*Fast Saturating Gate*, Fig. 1; its scale, and on both gates of the pair: our choice",
 }  # fmt: skip
@@ -95,7 +97,8 @@ class Gate:
     Args:
         activation: "sigmoid", "cumax", "fast" (σ of sinh) or "softsign" (normalised), of the main
             gate (the master gates where there are any) and of its partner, see `activated`.
-        bias: "constant", "chrono" (Eq. 17) or "uniform" (Eq. 9), its initial bias; cumax has none.
+        bias: "constant", "chrono" (Eq. 17), "uniform" (Eq. 9) or "power" (Mahto et al. 2021), its
+            initial bias; cumax has none.
             Fast and softsign gates start where a sigmoid with that bias would (our choice).
         auxiliary: None, "refine" (Eq. 16) or "master" (Eqs. 21-23).
     """
@@ -124,6 +127,7 @@ class Gate:
     def title(self) -> str:
         """The mechanism in words."""
         start = {"constant": "standard", "chrono": "chrono-started", "uniform": "uniformly started"}
+        start["power"] = "power-law-started"
         kind = {"cumax": "ordered (cumax)", "fast": "fast-saturating", "softsign": "softsign"}
         main = kind.get(self.activation, start[self.bias])
         if self.distributional and self.activation in kind:
@@ -137,7 +141,7 @@ class Gate:
     def source(self) -> str:
         """Where the paper defines it."""
         axes = "the axes of Table 1, §2.6 and §B.5"
-        if self.activation in ("fast", "softsign"):
+        if self.activation in ("fast", "softsign") or self.bias == "power":
             axes = f"*Fast Saturating Gate* and {axes}: our choice"
         return _SOURCE.get(self.name, f"composed from {axes}")
 
@@ -164,8 +168,9 @@ class Gate:
     def activated(self, head: str) -> str:
         """The activation of a gate's head: the gate's own for the main head and its partner.
 
-        All others have a sigmoid, and so has a refine gate beside cumax (§B.5).  That a fast or
-        softsign gate lends its activation to the partner is our choice: the two share one ±b.
+        All others have a sigmoid, and so has a refine gate beside cumax (§B.5).  *Fast Saturating
+        Gate* §4.1 speaks of the forget gate alone; that its partner, be it input or refine gate,
+        takes the same activation is our choice: the two share one ±b and start in balance.
         """
         own = head in (self.main, self.partner)
         own = own and not (self.activation == "cumax" and head == "r")
@@ -244,7 +249,7 @@ class Gate:
         """Initial bias of the main gate's units; its activations start as a sigmoid's would.
 
         Args:
-            hidden_size: H; uniform gates start within [1/H, 1 - 1/H] (§D.5).
+            hidden_size: H; uniform (and power-law) gates start within [1/H, 1 - 1/H] (§D.5).
             units: how many biases, if fewer than H (downsized master gates).
             forget_bias: the constant of constant-bias gates (§2.2), a sigmoid's; 0 with cumax.
             t_max: longest dependency of chrono gates in steps; H if not given (§3).
@@ -256,21 +261,12 @@ class Gate:
         if self.activation == "cumax":
             return torch.zeros(units, dtype=torch.float32)
         if self.bias == "constant":
-            b = torch.full((units,), float(forget_bias))
+            b = starts.constant(units, forget_bias)
         elif self.bias == "chrono":
-            t_max = hidden_size if t_max is None else t_max
-            if not (t_max > 2 and math.isfinite(t_max)):
-                raise ValueError(f"t_max must be a finite number above 2 (steps), got {t_max!r}")
-            draw = torch.rand(units, generator=generator, dtype=torch.float64)
-            b = (1 + draw * (t_max - 2)).log()
+            b = starts.chrono(units, hidden_size if t_max is None else t_max, generator)
         else:
-            if hidden_size < 2:
-                raise ValueError(
-                    f"hidden_size must be at least 2 for uniform gates, got {hidden_size}"
-                )
-            low = 1 / hidden_size
-            draw = torch.rand(units, generator=generator, dtype=torch.float64)
-            b = logit(low + draw * (1 - 2 * low))
+            draw = starts.uniform if self.bias == "uniform" else starts.power
+            b = draw(units, hidden_size, generator)
         b = matched(self.activation, b).float()
         if not torch.isfinite(b).all():
             raise ValueError(
@@ -335,8 +331,9 @@ def _all() -> dict[str, Gate]:
 def gate(name: str | Gate) -> Gate:
     """The gate of that name: a row of Table 1 ("UR") or a composition of its axes.
 
-    A name is read left to right: initial bias ("C", "U", none for constant), activation ("O", "F"
-    for fast, "S" for softsign, none for sigmoid), auxiliary ("R", "M", none): "CR", "F", "UFR".
+    A name is read left to right: initial bias ("C", "U", "P" for power law, none for constant),
+    activation ("O", "F" for fast, "S" for softsign, none for sigmoid), auxiliary ("R", "M", none):
+    "CR", "F", "UFR".
 
     Raises:
         ValueError: for an unknown name; the message lists the known ones.

@@ -17,6 +17,7 @@ from sympy.printing.c import C99CodePrinter
 from sympy.printing.str import StrPrinter
 
 from urgates.activations import SYMMETRIC
+from urgates.starts import POWER
 
 _LATEX = {"f_master": r"\tilde f", "i_master": r"\tilde i"}
 _FUNCTION = {"sigmoid": r"\sigma", "cumax": r"\mathrm{cumax}"}  # any other is called φ
@@ -242,6 +243,8 @@ def card(gate) -> str:
     start = {
         "uniform": r"$b = \sigma^{-1}(u),\ u \sim U[1/H, 1-1/H]$: decay period density $D^{-2}$",
         "chrono": r"$b \sim \log U[1, T_{max}-1]$: decay periods uniform on $[2, T_{max}]$",
+        "power": rf"$b = -\log(e^{{1/T}} - 1),\ 1/T \sim \Gamma({POWER})$: "
+        rf"all units together forget like $(1 + t)^{{-{POWER}}}$",
         "constant": "one constant bias: a single decay period",
     }[gate.bias]
     if gate.activation not in _FUNCTION:

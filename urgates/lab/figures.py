@@ -2,7 +2,7 @@
 
 A gate's colour is its first axis in Table 1 (how the main gate starts), its line is the second
 (the auxiliary gate), so that a legend reads like the table.  Fast and softsign gates have a hue of
-their own, dark from a uniform start and pale from a chrono one.  A saved figure is three siblings:
+their own, in a shade that tells their start.  A saved figure is three siblings:
 NAME.png (the picture), NAME.csv (exactly the plotted numbers), NAME.json (where they come from).
 Figures are plain objects without a window or a current figure; this file alone needs matplotlib.
 """
@@ -33,13 +33,18 @@ _HUE = dict(zip(("constant", "chrono", "cumax", "uniform"), _palette[:4], strict
 _MARKER = {"constant": "o", "chrono": "s", "cumax": "^", "uniform": "D"}
 _FAST, _SLOW = _palette[4], _palette[7]
 _HUE |= {
+    "power": _palette[9],
     "fast": _FAST, "fast uniform": sns.dark_palette(_FAST, 5).as_hex()[2],
     "fast chrono": sns.light_palette(_FAST, 5).as_hex()[2],
+    "fast power": sns.dark_palette(_FAST, 5).as_hex()[1],
     "softsign": _SLOW, "softsign uniform": sns.dark_palette(_SLOW, 5).as_hex()[1],
     "softsign chrono": sns.light_palette(_SLOW, 5).as_hex()[2],
+    "softsign power": sns.dark_palette(_SLOW, 5).as_hex()[2],
 }  # fmt: skip
-_MARKER |= {"fast": "P", "fast uniform": "*", "fast chrono": "X"}
-_MARKER |= {"softsign": "v", "softsign uniform": "<", "softsign chrono": ">"}
+_MARKER |= {
+    "power": "p", "fast": "P", "fast uniform": "*", "fast chrono": "X", "fast power": "h",
+    "softsign": "v", "softsign uniform": "<", "softsign chrono": ">", "softsign power": "8",
+}  # fmt: skip
 _LINE = {None: "-", "refine": (0, (3, 1.5)), "master": (0, (1, 1.5))}
 _FACE = {None: None, "refine": "white", "master": "lightgrey"}
 _THEME = {
