@@ -133,7 +133,6 @@ def test_every_row_of_the_table_fits(size, inner, B, tf32):
         ("UR", "gru", False, 16, torch.float16, True),
         ("F", "lstm", True, 16, torch.bfloat16, False),
         ("UFR", "lstm", True, 2200, torch.float32, False),
-        ("S", "gru", True, 2200, torch.bfloat16, False),
     ],
 )
 def test_other_gates_and_masks_fit(name, cell, keep_reset, B, dtype, zoneout, tf32):
