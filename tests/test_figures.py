@@ -32,10 +32,19 @@ def test_nine_looks_are_distinct_twice_over():
     assert list(figures.STYLE) == list(GATES)
 
 
+def test_every_composition_has_a_look_of_its_own():
+    starts = [bias + activation for activation in ("F", "S", "") for bias in ("", "C", "U", "P")]
+    looks = [figures.style(name + a or "-") for name in starts for a in ("", "R", "M")]
+    looks += [figures.style(name) for name in ("O", "OM", "OR")]
+    for keys in (("color", "linestyle"), ("marker", "markerfacecolor")):
+        assert len({tuple(map(str, map(look.get, keys))) for look in looks}) == 39, keys
+
+
 def test_axes_of_table_1_are_axes_of_the_look():
     same = figures.style
     assert same("U")["color"] == same("UR")["color"] == same("UM")["color"]
     assert same("UR")["linestyle"] == same("OR")["linestyle"] == same("CR")["linestyle"]
+    assert same("UF")["color"] == same("UFR")["color"] != same("F")["color"]
     assert same("C")["color"] == same("CM")["color"] != same("U")["color"]
     with pytest.raises(ValueError, match="'XY'"):
         figures.style("XY")
@@ -44,7 +53,7 @@ def test_axes_of_table_1_are_axes_of_the_look():
 @pytest.mark.parametrize("kind", BLINDNESS)
 def test_colours_survive_colour_blindness(kind):
     seen = []
-    for color in {figures.style(name)["color"] for name in GATES}:
+    for color in {figures.style(name)["color"] for name in (*GATES, "P", "F", "UF", "S", "US")}:
         linear = np.array(to_rgb(color)) ** 2.2
         seen.append(np.clip(BLINDNESS[kind] @ linear, 0, 1) ** (1 / 2.2))
     nearest = min(np.abs(a - b).max() for a, b in itertools.combinations(seen, 2))

@@ -188,7 +188,7 @@ def test_parameter_free_chrono_density_is_normalised():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("name", [*GATES, "CR", "CM"])
+@pytest.mark.parametrize("name", [*GATES, "CR", "CM", "F", "USR", "UFM"])
 def test_traced_derivatives_equal_autograd(name, cell):
     g = gate(name)
     heads = g.layout(cell)

@@ -12,7 +12,7 @@ from urgates import GATES, kernels
 from urgates.kernels import Recurrence
 
 DOUBLE = torch.float64
-NAMES = [*GATES, "CR", "CM"]
+NAMES = [*GATES, "CR", "CM", "F", "USR"]
 CELLS = [("lstm", True), ("gru", True), ("gru", False)]
 cells = pytest.mark.parametrize(("cell", "keep_reset"), CELLS)
 
@@ -73,7 +73,7 @@ def test_reference_gradients_are_right_to_second_order(name, cell, keep_reset):
 
 
 @cells
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "UFM"])
 @pytest.mark.parametrize("T", [0, 1, 2, 63])
 def test_cpu_equals_reference(name, cell, keep_reset, T):
     r, args = problem(cell, keep_reset, name, T, zoneout=T == 63)

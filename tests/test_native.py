@@ -83,6 +83,33 @@ def test_equals_the_reference(name, cell, keep_reset):
         agree(r, *problem(r, *size, zoneout=True))
 
 
+BEYOND = [("F", "lstm"), ("S", "gru"), ("UFM", "lstm"), ("USR", "lstm")]  # beyond Table 1
+
+
+@pytest.mark.parametrize(("name", "cell"), BEYOND)
+def test_other_activations_equal_the_reference_and_stay_finite(name, cell):
+    r = Recurrence(cell, urgates.gate(name))
+    for size in SIZES:
+        agree(r, *problem(r, *size))
+        agree(r, *problem(r, *size, zoneout=True))
+    args, cotangents = problem(r, 1, 7, 3, 20, scale=1e4)
+    found = ours(r, args, cotangents)
+    assert all(torch.isfinite(x).all() for x in found.values())
+    assert_close("hs", found["hs"], truth(r, args, cotangents)["hs"])
+    args[3][0, 0, 0] = float("nan")
+    assert ours(r, args, cotangents)["hs"].isnan().any()
+
+
+def test_powers_and_roots_of_a_users_formula_reach_c_as_they_are():
+    class Bent(urgates.Gate):
+        def combine(self, a, c):
+            forget = a["f"] ** 3 * (2 - a["f"] ** 0.5) / (1 + c["i"] ** 1.5) ** 2
+            return forget, c["f"] ** 1.25 / (1 + a["i"]) ** 3
+
+    r = Recurrence("lstm", Bent())
+    agree(r, *problem(r, 1, 4, 3, 20))
+
+
 @cells
 @pytest.mark.parametrize("inputs", [1, 17, 70])
 def test_any_number_of_inputs_and_batches_beyond_a_block(inputs, cell, keep_reset):
@@ -91,7 +118,7 @@ def test_any_number_of_inputs_and_batches_beyond_a_block(inputs, cell, keep_rese
     agree(r, *problem(r, 1, 2, 300, 5, inputs=inputs, scale=inputs**-0.5))
 
 
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("name", [*GATES, "F"])
 def test_two_thousand_steps_of_a_fresh_layer_lose_no_accuracy(name):
     errors = {row["what"]: row["error"] for row in error_ratios(name, 2000, batch=2, hidden=20)}
     biases = [errors.pop(what) for what in list(errors) if "bias" in what]

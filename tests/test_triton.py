@@ -131,6 +131,8 @@ def test_every_row_of_the_table_fits(size, inner, B, tf32):
         ("-", "gru", True, 16, torch.float32, False),
         ("UR", "gru", True, 2200, torch.float32, False),
         ("UR", "gru", False, 16, torch.float16, True),
+        ("F", "lstm", True, 16, torch.bfloat16, False),
+        ("UFR", "lstm", True, 2200, torch.float32, False),
     ],
 )
 def test_other_gates_and_masks_fit(name, cell, keep_reset, B, dtype, zoneout, tf32):

@@ -31,7 +31,7 @@ class Smooth(Gate):
 
 
 OWN = Smooth("sigmoid", "uniform", "refine")
-EVERY = [*GATES.values(), urgates.gate("CR"), urgates.gate("CM"), OWN]
+EVERY = [*GATES.values(), *map(urgates.gate, ("CR", "CM", "F", "USR", "UFM")), OWN]
 PLAIN = [g for g in EVERY if g.auxiliary != "master"]
 every = pytest.mark.parametrize("gate", EVERY, ids=lambda g: f"{type(g).__name__}-{g.name}")
 plain = pytest.mark.parametrize("gate", PLAIN, ids=lambda g: f"{type(g).__name__}-{g.name}")
@@ -127,6 +127,7 @@ def test_the_inner_sum_in_blocks():
 
 BF16, FP16 = torch.bfloat16, torch.float16
 SIXTEEN = [("UR", "lstm", BF16), ("UR", "gru", BF16), ("O", "lstm", BF16), ("-", "gru", FP16)]
+SIXTEEN += [("UF", "lstm", BF16)]
 
 
 @pytest.mark.parametrize(("name", "cell", "dtype"), SIXTEEN)
@@ -195,7 +196,8 @@ def test_strides_do_not_matter_and_runs_repeat_to_the_bit(cut):
 
 
 @pytest.mark.parametrize("cut", [None, persistent(20)], ids=["steps", "persistent"])
-@pytest.mark.parametrize("name", ["-", "O", "UR"])
+@pytest.mark.parametrize("name", ["-", "O", "UR", "UF"])
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # e^z, interpreted
 def test_extreme_activations_stay_finite(name, cut):
     r = Recurrence("lstm", urgates.gate(name))
     for dtype in (torch.float32, torch.float16):

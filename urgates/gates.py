@@ -3,6 +3,7 @@
 A gate turns pre-activations L(x_t, h_{t-1}) into the two coefficients of the gated update, Eq. (1):
 state = forget * state + input * candidate.  The first axis is how the main gate is activated and
 started (constant, chrono, uniform, cumax); the second is the auxiliary gate (none, refine, master).
+Beyond Table 1 the sigmoid may give way to the gate of *Fast Saturating Gate* or to its slow cousin.
 Every formula is a plain function below; floats, NumPy, torch, SymPy and the kernels all read it.
 H hidden units, D decay period in steps; f i r u o: forget, input, refine, candidate, output.
 """
@@ -16,6 +17,17 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
+
+from urgates import starts
+from urgates.activations import (  # noqa: F401 -- formulas of a gate too
+    ACTIVATIONS,
+    cumax,
+    cumax_complement,
+    fast,
+    matched,
+    sigmoid_complement,
+    softsign,
+)
 
 # ------------------------------------------------------------------ formulas, in plain arithmetic
 
@@ -58,37 +70,18 @@ def logit(p):
     return p.logit() if isinstance(p, Tensor) else math.log(p / (1 - p))
 
 
-# ------------------------------------------------------------------ activations, with complements
-
-
-def cumax(z: Tensor) -> Tensor:
-    """cumsum(softmax(z)) over the last axis, within [0, 1], §2.5 and Eq. (19)."""
-    return torch.softmax(z, -1).cumsum(-1).clamp(max=1.0)
-
-
-def cumax_complement(z: Tensor) -> Tensor:
-    """1 - cumax(z), summed from the other end: exactly 0 for the last unit, small values exact."""
-    above = torch.softmax(z, -1).flip(-1).cumsum(-1).flip(-1)[..., 1:]
-    return torch.nn.functional.pad(above, (0, 1)).clamp(max=1.0)
-
-
-def sigmoid_complement(z: Tensor) -> Tensor:
-    """1 - sigmoid(z) without cancellation."""
-    return torch.sigmoid(-z)
-
-
-ACTIVATIONS = {"sigmoid": (torch.sigmoid, sigmoid_complement), "cumax": (cumax, cumax_complement)}
-
-
 # ------------------------------------------------------------------ the object
 
-_BIAS = {"constant": "", "chrono": "C", "uniform": "U"}
-_ACTIVATION = {"sigmoid": "", "cumax": "O"}
+_BIAS = {"constant": "", "chrono": "C", "uniform": "U", "power": "P"}
+_ACTIVATION = {"sigmoid": "", "cumax": "O", "fast": "F", "softsign": "S"}
 _AUXILIARY = {None: "", "refine": "R", "master": "M"}
 _SOURCE = {
     "-": "§2, Eqs. 2-8", "C": "§B.3, Eqs. 17-18", "O": "§B.5, Eqs. 28-29", "U": "§2.2, Eq. 9",
     "R": "§2.3, Eqs. 11-13, 16", "OM": "§B.4, Eqs. 19-23", "UM": "§B.5, Eqs. 30-33",
     "OR": "§B.5, Eqs. 34-37", "UR": "§2.1, Eqs. 9-15",
+    "P": "Mahto et al. (2021), see *Fast Saturating Gate*, §3; trained, in every layer: our choice",
+    "F": "*Fast Saturating Gate*, abstract; on both gates of the pair: our choice",
+    "S": "*Fast Saturating Gate*, Fig. 1; its scale, and on both gates of the pair: our choice",
 }  # fmt: skip
 
 
@@ -102,8 +95,11 @@ class Gate:
     """A gate mechanism: how the main gate is activated and started, and what modulates it.
 
     Args:
-        activation: "sigmoid" or "cumax", of the main gate (the master gates where there are any).
-        bias: "constant", "chrono" (Eq. 17) or "uniform" (Eq. 9), its initial bias; cumax has none.
+        activation: "sigmoid", "cumax", "fast" (σ of sinh) or "softsign" (normalised), of the main
+            gate (the master gates where there are any) and of its partner, see `activated`.
+        bias: "constant", "chrono" (Eq. 17), "uniform" (Eq. 9) or "power" (Mahto et al. 2021), its
+            initial bias; cumax has none.
+            Fast and softsign gates start where a sigmoid with that bias would (our choice).
         auxiliary: None, "refine" (Eq. 16) or "master" (Eqs. 21-23).
     """
 
@@ -131,7 +127,11 @@ class Gate:
     def title(self) -> str:
         """The mechanism in words."""
         start = {"constant": "standard", "chrono": "chrono-started", "uniform": "uniformly started"}
-        main = "ordered (cumax)" if self.activation == "cumax" else start[self.bias]
+        start["power"] = "power-law-started"
+        kind = {"cumax": "ordered (cumax)", "fast": "fast-saturating", "softsign": "softsign"}
+        main = kind.get(self.activation, start[self.bias])
+        if self.distributional and self.activation in kind:
+            main = f"{start[self.bias]} {main}"
         return {
             None: f"{main} gates", "refine": f"{main} main gate, auxiliary refine gate",
             "master": f"{main} master gates over a plain pair",
@@ -140,7 +140,10 @@ class Gate:
     @property
     def source(self) -> str:
         """Where the paper defines it."""
-        return _SOURCE.get(self.name, "composed from the axes of Table 1, §2.6 and §B.5")
+        axes = "the axes of Table 1, §2.6 and §B.5"
+        if self.activation in ("fast", "softsign") or self.bias == "power":
+            axes = f"*Fast Saturating Gate* and {axes}: our choice"
+        return _SOURCE.get(self.name, f"composed from {axes}")
 
     @property
     def tied(self) -> bool:
@@ -162,9 +165,20 @@ class Gate:
         """The head whose bias starts at minus the main head's, Eq. (18) and Listing 2."""
         return {None: "i", "refine": "r", "master": "i_master"}[self.auxiliary]
 
+    def activated(self, head: str) -> str:
+        """The activation of a gate's head: the gate's own for the main head and its partner.
+
+        All others have a sigmoid, and so has a refine gate beside cumax (§B.5).  *Fast Saturating
+        Gate* §4.1 speaks of the forget gate alone; that its partner, be it input or refine gate,
+        takes the same activation is our choice: the two share one ±b and start in balance.
+        """
+        own = head in (self.main, self.partner)
+        own = own and not (self.activation == "cumax" and head == "r")
+        return self.activation if own else "sigmoid"
+
     def ordered(self, head: str) -> bool:
         """Whether that head passes through cumax."""
-        return self.activation == "cumax" and head in (self.main, self.partner) and head != "r"
+        return self.activated(head) == "cumax"
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -205,10 +219,8 @@ class Gate:
             if head not in pre:
                 continue
             z = pre[head]
-            ordered = self.ordered(head)
-            a, a_complement = ACTIVATIONS["cumax" if ordered else "sigmoid"]
-            pair = a(z), a_complement(z)
-            if ordered and head == self.partner:  # 1 - cumax(L_i), Eqs. (20), (29)
+            pair = ACTIVATIONS[self.activated(head)](z)
+            if self.ordered(head) and head == self.partner:  # 1 - cumax(L_i), Eqs. (20), (29)
                 pair = pair[::-1]
             if head.endswith("master"):  # a master unit serves a chunk of C neurons
                 chunk = pre["f"].shape[-1] // z.shape[-1]
@@ -234,31 +246,34 @@ class Gate:
         t_max: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Initial bias of the main gate's units.
+        """Initial bias of the main gate's units; its activations start as a sigmoid's would.
 
         Args:
-            hidden_size: H; uniform gates start within [1/H, 1 - 1/H] (§D.5).
+            hidden_size: H; uniform (and power-law) gates start within [1/H, 1 - 1/H] (§D.5).
             units: how many biases, if fewer than H (downsized master gates).
-            forget_bias: the constant of constant-bias gates (§2.2); 0 is used with cumax.
+            forget_bias: the constant of constant-bias gates (§2.2), a sigmoid's; 0 with cumax.
             t_max: longest dependency of chrono gates in steps; H if not given (§3).
         Returns:
             float32 tensor [units].
         """
         positive_int("hidden_size", hidden_size)
         units = hidden_size if units is None else units
+        if self.activation == "cumax":
+            return torch.zeros(units, dtype=torch.float32)
         if self.bias == "constant":
-            return torch.full((units,), 0.0 if self.activation == "cumax" else float(forget_bias))
-        if self.bias == "chrono":
-            t_max = hidden_size if t_max is None else t_max
-            if not (t_max > 2 and math.isfinite(t_max)):
-                raise ValueError(f"t_max must be a finite number above 2 (steps), got {t_max!r}")
-            draw = torch.rand(units, generator=generator, dtype=torch.float64)
-            return (1 + draw * (t_max - 2)).log().float()
-        if hidden_size < 2:
-            raise ValueError(f"hidden_size must be at least 2 for uniform gates, got {hidden_size}")
-        low = 1 / hidden_size
-        draw = torch.rand(units, generator=generator, dtype=torch.float64)
-        return logit(low + draw * (1 - 2 * low)).float()
+            b = starts.constant(units, forget_bias)
+        elif self.bias == "chrono":
+            b = starts.chrono(units, hidden_size if t_max is None else t_max, generator)
+        else:
+            draw = starts.uniform if self.bias == "uniform" else starts.power
+            b = draw(units, hidden_size, generator)
+        b = matched(self.activation, b).float()
+        if not torch.isfinite(b).all():
+            raise ValueError(
+                f"forget_bias must be one that activation {self.activation!r} can start from "
+                f"in float32, got {forget_bias!r}"
+            )
+        return b
 
     def parameters(
         self,
@@ -305,15 +320,20 @@ GATES: dict[str, Gate] = {
 @cache
 def _all() -> dict[str, Gate]:
     every = dict(GATES)
-    for auxiliary in _AUXILIARY:
-        for bias in _BIAS:
-            g = Gate("sigmoid", bias, auxiliary)
-            every.setdefault(g.name, g)
+    for activation in ("sigmoid", "fast", "softsign"):
+        for auxiliary in _AUXILIARY:
+            for bias in _BIAS:
+                g = Gate(activation, bias, auxiliary)
+                every.setdefault(g.name, g)
     return every
 
 
 def gate(name: str | Gate) -> Gate:
-    """The gate of that name: a row of Table 1 ("UR") or a composition of its axes ("CR", "CM").
+    """The gate of that name: a row of Table 1 ("UR") or a composition of its axes.
+
+    A name is read left to right: initial bias ("C", "U", "P" for power law, none for constant),
+    activation ("O", "F" for fast, "S" for softsign, none for sigmoid), auxiliary ("R", "M", none):
+    "CR", "F", "UFR".
 
     Raises:
         ValueError: for an unknown name; the message lists the known ones.

@@ -281,7 +281,7 @@ class LSTM(_RNN):
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as in torch.
         gate: a name of Table 1 ("-", "C", "O", "U", "R", "OM", "UM", "OR", "UR"), a composition of
-            its axes ("CR", "CM"), or a `Gate`.
+            its axes and of those beyond it ("CR", "F", "UFR", see `urgates.gate`), or a `Gate`.
         zoneout: probabilities (cell state, hidden state) that a unit keeps its old value.
         downsize: C, neurons per master unit ("OM", "UM"); must divide `hidden_size`.
         t_max: longest dependency of chrono gates, in steps; `hidden_size` if None (§3).

@@ -1,7 +1,8 @@
 """What SymPy reads out of a Gate: its LaTeX, its derivative and its C, from the one Python formula.
 
-`combine` of a Gate is traced with symbols in place of tensors, so a gate written in plain Python
-arrives here without a second copy.  Kernels take their derivatives from `partials`.
+`combine` of a Gate and the tail of its activation are traced with symbols in place of tensors, so a
+gate written in plain Python arrives here without a second copy.  Kernels take their derivatives
+from `partials` and `slope`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,15 @@ from functools import cache
 from typing import ClassVar, NamedTuple
 
 import sympy
+import torch
+from sympy.printing.c import C99CodePrinter
 from sympy.printing.str import StrPrinter
 
+from urgates.activations import SYMMETRIC
+from urgates.starts import POWER
+
 _LATEX = {"f_master": r"\tilde f", "i_master": r"\tilde i"}
+_FUNCTION = {"sigmoid": r"\sigma", "cumax": r"\mathrm{cumax}"}  # any other is called φ
 
 
 class Trace(NamedTuple):
@@ -56,6 +63,67 @@ def partials(gate, heads: tuple[str, ...]) -> Callable:
     return sympy.lambdify(args, [t.derivatives(h) for h in t.a], modules="math", cse=True)
 
 
+# ------------------------------------------------------------------ activations
+
+TAIL = sympy.Symbol("u", positive=True)  # u = 1 - φ(|z|), how far from saturation
+_SIZE = sympy.Symbol("a", positive=True)  # a = |z|
+TINY = 1e-37  # below it u's slope is 0 to float32, but 0 times log 0 is NaN
+
+
+@cache
+def slope_formula(activation: str) -> sympy.Expr:
+    """φ' of a row of `SYMMETRIC` as an expression in `TAIL`: the tail's derivative, inverted."""
+    phi = SYMMETRIC[activation]
+    return sympy.simplify(-phi.tail(_SIZE).diff(_SIZE).subs(_SIZE, phi.inverse(TAIL)))
+
+
+@cache
+def _slope(activation: str) -> Callable:
+    return sympy.lambdify([TAIL], slope_formula(activation), modules=[torch], cse=True)
+
+
+def slope(activation: str, value, complement):
+    """φ' where φ has that value and complement, tensors: what a kernel multiplies a gradient by."""
+    if activation == "sigmoid":
+        return value * complement
+    return _slope(activation)(torch.minimum(value, complement).clamp(min=TINY))
+
+
+def _activation(activation: str) -> tuple[sympy.Expr, sympy.Expr]:
+    """Tail of |z| and slope by tail, with no function but exp, log and sqrt."""
+    tail = sympy.sympify(SYMMETRIC[activation].tail(_SIZE)).rewrite(sympy.exp)
+    return tail, slope_formula(activation)
+
+
+def c_activation(activation: str) -> str:
+    """C functions `tail` of a = |z| and `slope` of the tail u, in a floating type called `T`."""
+    functions = []
+    for name, x, e in zip(("tail", "slope"), (_SIZE, TAIL), _activation(activation), strict=True):
+        *shared, (_, result) = _shared({"": e})
+        lines = [f"const T {n} = {_CPrinter().doprint(s)};" for n, s in shared]
+        lines.append(f"return {_CPrinter().doprint(result)};")
+        functions.append(f"inline T {name}(T {x}) {{\n" + "\n".join(lines) + "\n}")
+    return "\n".join(functions)
+
+
+def triton_activation(activation: str) -> tuple[str, str]:
+    """Statements that assign `tail` from `a` and `slope` from `u`, for Triton."""
+    tail, slope = (
+        "\n".join(f"{n} = {_TritonPrinter().doprint(s)}" for n, s in _shared({name: e}))
+        for name, e in zip(("tail", "slope"), _activation(activation), strict=True)
+    )
+    return tail, f"u = tl.where(u < {TINY}, {TINY}, u)\n{slope}"  # tl.maximum would lose a NaN
+
+
+# ------------------------------------------------------------------ statements and their printers
+
+
+def _shared(outputs: dict[str, sympy.Expr]) -> list[tuple[str, sympy.Expr]]:
+    """Names and expressions in order, common parts first."""
+    shared, reduced = sympy.cse(list(outputs.values()))
+    return [*((str(n), e) for n, e in shared), *zip(outputs, reduced, strict=True)]
+
+
 def _assignments(gate, heads: tuple[str, ...], gradients: bool) -> list[tuple[str, sympy.Expr]]:
     """Names and expressions, in order, of which the last are those `c_statements` speaks of."""
     t = trace(gate, heads)
@@ -63,21 +131,17 @@ def _assignments(gate, heads: tuple[str, ...], gradients: bool) -> list[tuple[st
     if gradients:
         for h in t.a:
             outputs[f"dforget_{h}"], outputs[f"dinput_{h}"] = t.derivatives(h)
-    shared, reduced = sympy.cse(list(outputs.values()))
-    return [*((str(n), e) for n, e in shared), *zip(outputs, reduced, strict=True)]
+    return _shared(outputs)
 
 
 def c_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
     """C assignments to `forget`, `input` (and `dforget_<head>`, `dinput_<head>` with `gradients`).
 
     The activations are C variables of the heads' names, their complements `<head>_c`, all of a
-    floating type called `T`.
+    floating type called `T`, for which exp, log and sqrt exist.
     """
-    squares = {"Pow": [(lambda b, e: e == 2, lambda b, e: f"(({b})*({b}))")]}
-    return "\n".join(
-        f"const T {name} = {sympy.ccode(e, user_functions=squares)};"
-        for name, e in _assignments(gate, heads, gradients)
-    )
+    text = _CPrinter().doprint
+    return "\n".join(f"const T {n} = {text(e)};" for n, e in _assignments(gate, heads, gradients))
 
 
 def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
@@ -88,6 +152,21 @@ def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> 
     """
     text = _TritonPrinter().doprint
     return "\n".join(f"{name} = {text(e)}" for name, e in _assignments(gate, heads, gradients))
+
+
+class _CPrinter(C99CodePrinter):
+    """C in which whole powers are products and other ones need no function but exp, log, sqrt."""
+
+    def _print_Pow(self, e):
+        base = self._print(e.base)
+        if e.exp == -1:
+            return super()._print_Pow(e)
+        if e.exp.is_Integer:
+            product = "*".join([f"({base})"] * abs(int(e.exp)))
+            return f"({product})" if e.exp > 0 else f"(1/({product}))"
+        if 2 * abs(e.exp) == 1:
+            return f"sqrt({base})" if e.exp > 0 else f"(1/sqrt({base}))"
+        return f"exp(({self._print(e.exp)})*log({base}))"
 
 
 class _TritonPrinter(StrPrinter):
@@ -143,7 +222,7 @@ def latex(gate, cell: str = "lstm") -> str:
         bias = ""
         if gate.distributional and head in (gate.main, gate.partner):
             bias = " + b" if head == gate.main else " - b"
-        function = r"\mathrm{cumax}" if ordered else r"\sigma"
+        function = _FUNCTION.get(gate.activated(head), r"\varphi")
         one_minus = "1 - " if ordered and head == gate.partner else ""
         name = names[head].name
         lines.append(rf"{name} &= {one_minus}{function}(L_{{{name[:-2]}}}(x_t, h_{{t-1}}){bias})")
@@ -153,6 +232,9 @@ def latex(gate, cell: str = "lstm") -> str:
         tied = gate.tied or sympy.simplify(forget + input_ - 1) == 0
         right = f"1 - {effective[0]}" if tied else sympy.latex(input_)
         lines.append(rf"{effective[1]} &= {right}")
+    if gate.activation not in _FUNCTION:
+        tail = sympy.latex(sympy.simplify(SYMMETRIC[gate.activation].tail(sympy.Symbol("z"))))
+        lines.append(rf"1 - \varphi(z) &= \varphi(-z) = {tail},\quad z \ge 0")
     return r"\begin{aligned}" + "\n" + " \\\\\n".join(lines) + "\n" + r"\end{aligned}"
 
 
@@ -161,10 +243,20 @@ def card(gate) -> str:
     start = {
         "uniform": r"$b = \sigma^{-1}(u),\ u \sim U[1/H, 1-1/H]$: decay period density $D^{-2}$",
         "chrono": r"$b \sim \log U[1, T_{max}-1]$: decay periods uniform on $[2, T_{max}]$",
+        "power": rf"$b = -\log(e^{{1/T}} - 1),\ 1/T \sim \Gamma({POWER})$: "
+        rf"all units together forget like $(1 + t)^{{-{POWER}}}$",
         "constant": "one constant bias: a single decay period",
     }[gate.bias]
+    if gate.activation not in _FUNCTION:
+        start += (
+            r"; here $\varphi^{-1}(\sigma(b))$ in place of $b$, so that $\varphi$ starts there too"
+        )
     if gate.activation == "cumax":
         start = "no bias: cumax itself spreads the gates, decay periods with density $D^{-2}$"
+    slopes = []
+    if gate.activation not in _FUNCTION:
+        formula = sympy.latex(slope_formula(gate.activation))
+        slopes = [rf"slope: $\varphi' = {formula}$ with $u = \min(\varphi, 1 - \varphi)$  "]
     extra = gate.parameters(1, 256, downsize=16) - type(gate)().parameters(1, 256)
     return "\n".join(
         [
@@ -175,6 +267,7 @@ def card(gate) -> str:
             "$$",
             "",
             f"start: {start}  ",
+            *slopes,
             f"rows of the LSTM's weights: {', '.join(f'`{h}`' for h in gate.heads)}  ",
             f"parameters beyond the plain LSTM at I = 1, H = 256, C = 16: {extra:,}",
         ]

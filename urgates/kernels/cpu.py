@@ -89,7 +89,12 @@ def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
             falling = name == r.gate.partner  # 1 - cumax
             heads[name] = Head(-slope if falling else slope, z.shape[-1], torch.softmax(z, -1))
         else:
-            heads[name] = Head(slope * s.value[name] * s.complement[name], z.shape[-1])
+            a, c, activation = s.value[name], s.complement[name], r.gate.activated(name)
+            if activation == "sigmoid":
+                slope = slope * a * c
+            else:
+                slope = slope * symbolic.slope(activation, a, c)
+            heads[name] = Head(slope, z.shape[-1])
     return heads
 
 

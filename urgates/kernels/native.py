@@ -35,9 +35,11 @@ _HERE = Path(__file__).parent
 def source(r: Recurrence) -> str:
     """The C++ source of one recurrence: the template with its gate spliced in."""
     gates = symbolic.trace(r.gate, r.heads).a
+    ordered = {h for h in r.heads if r.gate.ordered(h)}
+    own = {h for h in gates if r.gate.activated(h) not in ("sigmoid", "cumax")}
     kinds = [
-        f"MASTER * {int(h.endswith('_master'))} + ORDERED * {int(r.gate.ordered(h))}"
-        f" + FALLING * {int(r.gate.ordered(h) and h == r.gate.partner)}"
+        f"MASTER * {int(h.endswith('_master'))} + ORDERED * {int(h in ordered)}"
+        f" + FALLING * {int(h in ordered and h == r.gate.partner)} + OWN * {int(h in own)}"
         for h in r.heads
     ]
     splices = {
@@ -45,9 +47,11 @@ def source(r: Recurrence) -> str:
             f"#define LSTM {int(r.cell == 'lstm')}",
             f"#define RESET {int('reset' in r.heads)}",
             f"enum {{ {', '.join(h + '_' for h in r.heads)}, HEADS }};",
-            "enum { MASTER = 1, ORDERED = 2, FALLING = 4 };  // FALLING: one minus the cumax",
+            f"constexpr float TINY = {symbolic.TINY}f;",
+            "enum { MASTER = 1, ORDERED = 2, FALLING = 4, OWN = 8 };",
             f"constexpr int KIND[] = {{ {', '.join(kinds)} }};",
         ],
+        "activation": [symbolic.c_activation(r.gate.activation if own else "sigmoid")],
         "gate": [
             *(f"const auto [{h}, {h}_c] = row.gate<{h}_>(j);" for h in gates),
             symbolic.c_statements(r.gate, r.heads, gradients=True),

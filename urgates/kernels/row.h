@@ -1,11 +1,26 @@
 // One row of one step: its pre-activations, activations, stash and gradients; part of native.cpp.
 //
-// A `head` is a row block of the weights.  Ordered (cumax) and master heads need the whole row and
-// go through `Row`'s buffers; all others are activated where they are used.  Forward leaves every
-// activation in the stash, so that backward (BACK) needs neither the step's product nor an
-// exponential again.
+// A `head` is a row block of the weights.  Ordered (cumax; FALLING: one minus it) and master heads
+// need the whole row and go through `Row`'s buffers; all others are activated where they are used, by
+// a sigmoid or by the gate's OWN function.  Forward leaves every activation in the stash, so that
+// backward (BACK) needs neither the step's product nor an exponential again.
 
 namespace {
+
+// ------------------------------------------------------------------ the gate's own activation
+// tail(|z|) is its distance to saturation, slope(tail) its derivative there.
+
+/*@activation*/
+
+inline Pair own(T x) {
+  const T u = tail(greatest(x, -x)), rest = 1 - u;
+  const VI up = x.v >= 0;
+  return {up ? rest.v : u.v, up ? u.v : rest.v};
+}
+inline T through(int head, T d, T value, T complement) {  // the gradient d passes an activation
+  if (!(KIND[head] & OWN)) return d * value * complement;
+  return d * slope(greatest(least(value, complement), TINY));
+}
 
 struct Shape {
   N H, I, K, S, D, G = 0, vectors = 0, width[HEADS], row[HEADS], vector[HEADS];
@@ -55,7 +70,7 @@ struct Row {
   }
   Pair logistic(int head, N j) {  // the smaller of value and complement is stashed, with a sign
     if (BACK) return both(kept(head, j));
-    const Pair g = sigmoid(pre(head, j));
+    const Pair g = KIND[head] & OWN ? own(pre(head, j)) : sigmoid(pre(head, j));
     keep(head, j, smaller(g));
     return g;
   }
@@ -72,7 +87,7 @@ struct Row {
   template <int head>  // d is the gradient of the activation
   void put(N j, T d, T value, T complement) {
     if constexpr (whole_row(head)) store(slot(head, GRADIENT) + j, d, W);
-    else store(dz + s.row[head] + j, d * value * complement, s.H - j);
+    else store(dz + s.row[head] + j, through(head, d, value, complement), s.H - j);
   }
 
   void begin() {
@@ -159,7 +174,7 @@ void Row<BACK>::backward(int head) {
   if (!(KIND[head] & ORDERED)) {
     const float *value = slot(head, VALUE), *complement = slot(head, COMPLEMENT);
     for (N j = 0; j < n; j += W)
-      store(out + j, load(d + j, W) * load(value + j, W) * load(complement + j, W), n - j);
+      store(out + j, through(head, load(d + j, W), load(value + j, W), load(complement + j, W)), n - j);
     return;
   }
   const float* p = slot(head, SOFTMAX);  // d softmax = p (q - sum p q), q = sum of d from above

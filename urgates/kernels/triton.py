@@ -60,19 +60,21 @@ def source(r: Recurrence) -> str:
     """The Triton source of one recurrence: the text with its heads and its gate written in."""
     gates = list(symbolic.trace(r.gate, r.heads).a)
     ordered = [h for h in gates if r.gate.ordered(h)]
-    plain = [h for h in gates if h not in ordered]
+    own_heads = [h for h in gates if r.gate.activated(h) not in ("sigmoid", "cumax")]
     masters = [h for h in r.heads if h.endswith("_master")]
     reset = "reset" in r.heads
     sets = {
         "PARTS": "0123",
         "HEADS": r.heads,
         "GATES": gates,
-        "SIGMOIDS": [h for h in r.heads if h != "u" and h not in ordered],
+        "SIGMOIDS": [h for h in r.heads if h != "u" and h not in (*ordered, *own_heads)],
+        "OWN": own_heads,
+        "POINTWISE": [h for h in r.heads if h != "u" and h not in ordered],
         "ORDERED": ordered,
         "RISING": [h for h in ordered if h != r.gate.partner],
         "FALLING": [h for h in ordered if h == r.gate.partner],
-        "PLAIN": [h for h in plain if h not in masters],
-        "CHUNKED": [h for h in plain if h in masters],
+        "LOGISTIC": [h for h in gates if h not in (*ordered, *own_heads)],
+        "CHUNKED": [h for h in masters if h not in ordered],
         "OTHERS": [h for h in r.heads if h != "u"],
     }
     columns, full, part = [], 0, 0
@@ -83,7 +85,10 @@ def source(r: Recurrence) -> str:
         full, part = full + (h not in masters), part + (h in masters)
     columns.append(f"G: tl.constexpr = {full} * H + {part} * (H // C)")
     columns.append(f"S: tl.constexpr = G + {int(reset)} * H")
+    tail, slope = symbolic.triton_activation(r.gate.activation if own_heads else "sigmoid")
     splices = {
+        "TAIL": tail,
+        "SLOPE": slope,
         "COLUMNS": "\n".join(columns),
         "GATE": symbolic.triton_statements(r.gate, r.heads),
         "SLOPES": symbolic.triton_statements(r.gate, r.heads, gradients=True),

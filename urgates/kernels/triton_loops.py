@@ -2,7 +2,8 @@
 
 There, `for HEAD in …` is written out head by head, `for PART in …` by blocks of the inner sum;
 `if LSTM` and `if RESET` are decided; `COLUMNS`, `GATE` and `SLOPES` become the heads' columns, the
-gate's statements and the same with their derivatives, as SymPy prints them.
+gate's statements and the same with their derivatives, as SymPy prints them; so do `TAIL` and
+`SLOPE`, the distance to saturation and the derivative of an activation of the gate's own.
 A program holds a tile of batch rows `b` and hidden units `j` of one model and goes through time
 with the state in registers.  With `DOT` its weights stay on the chip as well; programs that share
 rows are `SLICES` of the hidden units, hand h (or its gradient) on through memory and meet once a
@@ -26,6 +27,21 @@ def sigmoid(z):
     large = 1 / (1 + e)
     small = e * large
     return tl.where(z >= 0, large, small), tl.where(z >= 0, small, large)
+
+
+@triton.jit
+def own(z):
+    a = tl.abs(z)
+    TAIL
+    rest = 1 - tail
+    return tl.where(z >= 0, rest, tail), tl.where(z >= 0, tail, rest)
+
+
+@triton.jit
+def own_slope(value, complement):
+    u = tl.where(value < complement, value, complement)
+    SLOPE
+    return slope
 
 
 @triton.jit
@@ -197,6 +213,8 @@ def forward(
                 r_HEAD = load(z + row * G + column_HEAD, here)
         for HEAD in SIGMOIDS:
             HEAD, HEAD_c = sigmoid(x_HEAD + r_HEAD)
+        for HEAD in OWN:
+            HEAD, HEAD_c = own(x_HEAD + r_HEAD)
         for HEAD in ORDERED:
             p_HEAD = softmax(tl.where(units, x_HEAD + r_HEAD, -float("inf")), first)
         for HEAD in RISING:
@@ -235,7 +253,7 @@ def forward(
         if LSTM:
             tl.store(cs + at * H + j, state, mask=here)
         if stash is not None:
-            for HEAD in SIGMOIDS:
+            for HEAD in POINTWISE:
                 tl.store(stash + at * S + column_HEAD, pack(HEAD, HEAD_c), mask=own_HEAD)
             for HEAD in ORDERED:
                 tl.store(stash + at * S + column_HEAD, p_HEAD, mask=own_HEAD)
@@ -301,7 +319,7 @@ def backward(
                         d = product(n_HEAD_PART, w_HEAD_PART, d, PRECISION)
         else:
             d += load(z + row * H + j, here)
-        for HEAD in SIGMOIDS:
+        for HEAD in POINTWISE:
             HEAD, HEAD_c = unpack(s_HEAD.to(tl.float32))
         for HEAD in ORDERED:
             p_HEAD = s_HEAD.to(tl.float32)
@@ -331,10 +349,12 @@ def backward(
             d_reset = d_u * v * reset * reset_c
         for HEAD in GATES:
             d_HEAD = carrier * (dforget_HEAD * state + dinput_HEAD * u)
-        for HEAD in PLAIN:
+        for HEAD in LOGISTIC:
             d_HEAD = d_HEAD * HEAD * HEAD_c
+        for HEAD in OWN:
+            d_HEAD = d_HEAD * own_slope(HEAD, HEAD_c)
         for HEAD in CHUNKED:
-            d_HEAD = chunk_sum(d_HEAD * HEAD * HEAD_c, j, C)
+            d_HEAD = chunk_sum(d_HEAD, j, C)
         for HEAD in RISING:
             d_HEAD = cumax_gradient(d_HEAD, p_HEAD, first)
         for HEAD in FALLING:

@@ -123,6 +123,17 @@ inline T exp(T x) {
   const Exponential e = exponential(x);
   return e.scale + e.scale * e.rest;
 }
+inline T log(T x) {  // of normal x > 0, relative error about 1e-7
+  const VI shift = ((VI)x.v - 0x3f3504f3) >> 23;  // x = 2^shift m with m from sqrt(1/2) to sqrt(2)
+  const T n = __builtin_convertvector(shift, V), m = V((VI)x.v - (shift << 23));
+  const T t = (m - 1) / (m + 1), s = t * t;  // log m = 2 artanh t
+  const T y = 2 * t * (1 + s * (1 / 3.f + s * (1 / 5.f + s * (1 / 7.f + s * (1 / 9.f)))));
+  return x.v == x.v ? (n * 0.693359375f + (n * -2.12194440e-4f + y)).v : x.v;
+}
+inline T sqrt(T x) {
+  for (int i = 0; i < W; ++i) x.v[i] = __builtin_sqrtf(x.v[i]);
+  return x;
+}
 inline T tanh(T x) {  // through e^2x - 1: exact near 0
   const Exponential e = exponential(least(greatest(2 * x, -20.f), 20.f));
   const T y = (e.scale - 1) + e.scale * e.rest;

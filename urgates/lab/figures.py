@@ -1,7 +1,8 @@
 """Pictures: one look per gate for the whole project, the plot kinds, and saving with provenance.
 
 A gate's colour is its first axis in Table 1 (how the main gate starts), its line is the second
-(the auxiliary gate), so that a legend reads like the table.  A saved figure is three siblings:
+(the auxiliary gate), so that a legend reads like the table.  Fast and softsign gates have a hue of
+their own, in a shade that tells their start.  A saved figure is three siblings:
 NAME.png (the picture), NAME.csv (exactly the plotted numbers), NAME.json (where they come from).
 Figures are plain objects without a window or a current figure; this file alone needs matplotlib.
 """
@@ -30,6 +31,20 @@ VOLATILE = ("commit", "device", "wall_seconds")  # true of one execution, not of
 _palette = sns.color_palette("colorblind").as_hex()
 _HUE = dict(zip(("constant", "chrono", "cumax", "uniform"), _palette[:4], strict=True))
 _MARKER = {"constant": "o", "chrono": "s", "cumax": "^", "uniform": "D"}
+_FAST, _SLOW = _palette[4], _palette[7]
+_HUE |= {
+    "power": _palette[9],
+    "fast": _FAST, "fast uniform": sns.dark_palette(_FAST, 5).as_hex()[2],
+    "fast chrono": sns.light_palette(_FAST, 5).as_hex()[2],
+    "fast power": sns.dark_palette(_FAST, 5).as_hex()[1],
+    "softsign": _SLOW, "softsign uniform": sns.dark_palette(_SLOW, 5).as_hex()[1],
+    "softsign chrono": sns.light_palette(_SLOW, 5).as_hex()[2],
+    "softsign power": sns.dark_palette(_SLOW, 5).as_hex()[2],
+}  # fmt: skip
+_MARKER |= {
+    "power": "p", "fast": "P", "fast uniform": "*", "fast chrono": "X", "fast power": "h",
+    "softsign": "v", "softsign uniform": "<", "softsign chrono": ">", "softsign power": "8",
+}  # fmt: skip
 _LINE = {None: "-", "refine": (0, (3, 1.5)), "master": (0, (1, 1.5))}
 _FACE = {None: None, "refine": "white", "master": "lightgrey"}
 _THEME = {
@@ -50,6 +65,8 @@ def style(name: str | Gate) -> dict:
     """
     g = gate(name)
     axis = g.bias if g.activation == "sigmoid" else g.activation
+    if g.distributional and g.activation != "sigmoid":
+        axis = f"{g.activation} {g.bias}"
     return {
         "color": _HUE[axis],
         "linestyle": _LINE[g.auxiliary],

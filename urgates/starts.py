@@ -1,0 +1,63 @@
+"""Where gates start: one bias a unit, drawn so that decay periods spread as the paper wants them.
+
+All are biases of a sigmoid; `activations.matched` carries them over to other activations.
+H hidden units, b bias, u uniform draw, T memory in steps of a unit with forget gate e^(-1/T).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+POWER = 0.56  # Mahto et al. (2021) took it for English text, fixed, in the middle of three layers
+
+
+def constant(units: int, forget_bias: float) -> Tensor:
+    """One bias for all (§2.2)."""
+    return torch.full((units,), float(forget_bias), dtype=torch.float64)
+
+
+def chrono(units: int, t_max: float, generator: torch.Generator | None) -> Tensor:
+    """b = log U[1, t_max - 1]: decay periods uniform on [2, t_max] steps, Eq. (17)."""
+    if not (t_max > 2 and math.isfinite(t_max)):
+        raise ValueError(f"t_max must be a finite number above 2 (steps), got {t_max!r}")
+    draw = torch.rand(units, generator=generator, dtype=torch.float64)
+    return (1 + draw * (t_max - 2)).log()
+
+
+def uniform(units: int, hidden_size: int, generator: torch.Generator | None) -> Tensor:
+    """b = logit u, gates uniform on [1/H, 1 - 1/H], Eq. (9) and §D.5."""
+    return _bounded(units, hidden_size, generator).logit()
+
+
+def power(units: int, hidden_size: int, generator: torch.Generator | None) -> Tensor:
+    """1/T drawn from Gamma(`POWER`): all units together forget like (1 + t)^-POWER.
+
+    The mean of e^(-t/T) is that power of time exactly (Mahto et al. 2021; that it is drawn within
+    the quantiles [1/H, 1 - 1/H] and trained is our choice).  With 1 in the exponent's place it is
+    `uniform`: a uniform gate forgets like 1/(1 + t).
+    """
+    rate = gamma_quantile(_bounded(units, hidden_size, generator), POWER)
+    return -torch.expm1(rate).log()
+
+
+def _bounded(units: int, hidden_size: int, generator: torch.Generator | None) -> Tensor:
+    if hidden_size < 2:
+        raise ValueError(
+            f"hidden_size must be at least 2 for uniform and power-law gates, got {hidden_size}"
+        )
+    low = 1 / hidden_size
+    draw = torch.rand(units, generator=generator, dtype=torch.float64)
+    return low + draw * (1 - 2 * low)
+
+
+def gamma_quantile(p: Tensor, shape: float) -> Tensor:
+    """x with P(X > x) = p for X from Gamma(shape), of unit rate: bisection of log x in float64."""
+    low, high = torch.full_like(p, -300.0), torch.full_like(p, 6.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        beyond = torch.special.gammaincc(torch.full_like(p, shape), middle.exp()) > p
+        low, high = torch.where(beyond, middle, low), torch.where(beyond, high, middle)
+    return middle.exp()
