@@ -19,7 +19,7 @@
 #
 # **Can a network name a digit that it reads one pixel at a time, even in a scrambled order?**
 #
-# Covers: Table 2 (first row); Fig. 5a
+# Covers: Table 2; Fig. 5a
 #
 # | preset | what you get | where |
 # |---|---|---|

@@ -19,7 +19,7 @@
 #
 # **Which gates learn from 1,024 coloured pixels, and does the order of the paper come out?**
 #
-# Covers: Table 2 (second row); Fig. 5b
+# Covers: Table 2; Fig. 5b
 #
 # | preset | what you get | where |
 # |---|---|---|
