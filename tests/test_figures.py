@@ -85,6 +85,29 @@ def test_curves_need_their_columns():
         figures.curves(figures.subplots()[1], runs({0: 2}), y="accuracy")
 
 
+def test_accuracy_curves_average_training_and_keep_validations():
+    frame = runs({0: 4, 1: 4}).assign(accuracy=[0.1, 0.2, 0.3, 0.4] * 2)
+    frame["step"] += 10
+    frame["valid_accuracy"] = [np.nan, 0.2, np.nan, 0.5] * 2
+    out = figures.accuracy_curves(figures.subplots(1, 2)[1], frame)
+    median = out[out.line == "median"]
+    assert median.valid_accuracy.dropna().tolist() == [0.2, 0.5]
+    assert median.accuracy.dropna().tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_ranking_marks_diverged_seeds_and_keeps_gates_the_paper_lacks():
+    table = pd.DataFrame(
+        {"gate": ["-", "-", "CR"], "valid": [60.0, 50, 70], "diverged": [False, True, False]}
+    )
+    ours, theirs = figures.subplots(1, 2)[1]
+    out = figures.ranking(ours, theirs, table, pd.Series({"-": 63.0}), pd.Series({"-": 2}))
+    assert out.paper.fillna(0).tolist() == [63, 63, 0]
+    crosses = [line for line in ours.lines if line.get_marker() == "x"]
+    assert [x for line in crosses for x in line.get_xdata()] == [50]
+    assert [label.get_text() for label in ours.get_yticklabels()] == ["CR", "-"]
+    assert theirs.lines[0].get_markerfacecolor() == "white"  # seeds of it diverged
+
+
 def test_histogram_returns_shares_that_sum_to_one():
     ax = figures.subplots()[1]
     out = figures.histogram(ax, "UR", np.linspace(0, 1, 50), np.ones(50))

@@ -47,11 +47,8 @@ def store(folder: Path, gate: str, seed: int, losses, status="finished", preset=
     units = {"f": [0.1, 0.9], "g": [0.2, 0.8]}
     record = {"task": "copy", "cell": "lstm", "gate": gate, "preset": preset, "seed": seed}
     record |= {"status": status, "digest": TINY.digest, "device": "CPU", "commit": "abc"}
-    record |= {
-        "wall_seconds": 1.0,
-        "protocol": {"lr": TINY.lr},
-        "probes": {"before": units, "after": units},
-    }
+    record |= {"wall_seconds": 1.0, "stack": [seed], "protocol": {"lr": TINY.lr}}
+    record["probes"] = {"before": units, "after": units}
     stem.with_suffix(".json").write_text(json.dumps(record))
 
 
@@ -296,6 +293,55 @@ def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
     bench.claim("G36", True, "no UR yet", runs=runs)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("G34 holds") and lines[1].startswith("G36 undecided")
+
+
+def test_runs_of_another_notebook_are_read_and_never_trained(checkout, monkeypatch, capsys):
+    p = replace(TINY, preset="laptop", seeds=3)
+    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    monkeypatch.setattr("urgates.lab.results.run_missing", lambda *_, **__: pytest.fail("trained"))
+    store(checkout / "figures/31/runs", "-", 1, [2.1] * 4)
+    for recompute in (False, True):
+        bench = Bench("32", preset="laptop", recompute=recompute)
+        assert [path.parts[-3] for path in bench.runs("copy", of="31").paths] == ["31"]
+    store(checkout / "runs/laptop/31/runs", "UR", 1, [2.1] * 4)
+    fresh = Bench("32", preset="laptop", recompute=True).runs("copy", of="31")
+    assert fresh.complete == {"-": [], "UR": [1]}  # retrained runs go before the committed ones
+    assert not Bench("32", preset="smoke").runs("copy", of="31")
+    assert "urgates run 31 --preset smoke" in capsys.readouterr().out
+
+
+def test_a_claim_on_several_groups_needs_the_seeds_of_all(checkout, monkeypatch, capsys):
+    p = replace(TINY, preset="laptop", seeds=3)
+    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    for seed in (1, 2, 3):
+        store(checkout / "figures/31/runs", "-", seed, [2.1] * 4)
+        store(checkout / "figures/32/runs", "-", seed, [2.1] * 4)
+        if seed < 3:
+            store(checkout / "figures/32/runs", "UR", seed, [2.1] * 4)
+    bench = Bench("32", preset="laptop")
+    theirs, ours = bench.runs("copy", of="31").only("-"), bench.runs("copy")
+    bench.claim("G34", True, "", runs=[theirs, ours.only("-")])
+    bench.claim("G36", True, "", runs=[theirs, ours.only("-", "UR")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("G34 holds") and lines[1].startswith("G36 undecided")
+    kept = json.loads((bench.out / "claims.json").read_text())
+    assert kept["G34"]["seeds"] == [1, 2, 3] and kept["G36"]["seeds"] == [1, 2]
+    fig = Figure()
+    fig.subplots()
+    bench.save(fig, "both", data=pd.DataFrame({"x": [1]}), runs=[theirs, ours.only("-")])
+    meta = json.loads((bench.out / "both.json").read_text())
+    assert meta["runs"][0] == "../31/runs/copy_lstm_-_laptop_s1.csv"
+    assert meta["runs"][-1] == "runs/copy_lstm_-_laptop_s3.csv" and meta["protocol"] == p.digest
+
+
+def test_runs_at_one_rate_of_a_sweep(checkout):
+    rates = (TINY.lr, 1e-2)
+    runs = Bench("31", preset="smoke").runs("copy", gates=("UR",), rates=rates)
+    assert sorted(runs.info.lr) == sorted(rates) and runs.complete == {"UR": [1]}
+    assert set(runs.at(1e-2).frame.lr) == {1e-2} and len(runs.at(1e-2).paths) == 1
+    partly = Bench("31", preset="smoke").runs("copy", gates=("UR",))
+    wider = Runs(partly.folder, TINY, "lstm", (1,), ("UR",), rates=(*rates, 0.1))
+    assert wider.complete == {"UR": []}  # a seed counts when it has trained at every rate
 
 
 def test_a_filter_of_gates_cannot_decide_claims_about_others(checkout, monkeypatch):
