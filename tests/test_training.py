@@ -13,11 +13,12 @@ import torch
 from torch.func import functional_call
 
 from urgates.lab import storage
+from urgates.lab.networks import build, trained
 from urgates.lab.protocols import PROTOCOLS, Protocol, protocol
 from urgates.lab.records import begun
 from urgates.lab.storage import CheckpointError, load_checkpoint, locked, save_checkpoint
 from urgates.lab.tasks.images import SCORES
-from urgates.lab.training import Stack, build, choose_device, train, trained
+from urgates.lab.training import Stack, choose_device, train
 
 TINY = replace(
     protocol("copy", "smoke"), task_options={"length": 3}, hidden=16, batch=4, steps=40, log_every=5

@@ -205,7 +205,7 @@ _LAPTOP_PIXELS = _LAPTOP | {
     "steps": 1_500,
     "lr": (2e-3, "D.2: inside the sweep"),
     "sweep": (
-        (5e-4, 1e-3, 2e-3, 8e-3),
+        (5e-4, 2e-3, 8e-3),
         "D.2 but for the last: our choice, to look for where training breaks",
     ),
     "log_every": 50,

@@ -14,6 +14,7 @@ import pandas as pd
 from urgates.gates import gate as find_gate
 from urgates.lab import protocols
 from urgates.lab.claims import CLAIMS, verdict
+from urgates.lab.networks import Network, trained
 from urgates.lab.places import checkout
 from urgates.lab.protocols import PRESETS, Protocol
 from urgates.lab.records import commit, device_name
@@ -30,7 +31,7 @@ from urgates.lab.runs import (
 )
 from urgates.lab.storage import write_json
 from urgates.lab.timing import Case, measure
-from urgates.lab.training import Network, choose_device, trained
+from urgates.lab.training import choose_device
 
 __all__ = [
     "Bench",

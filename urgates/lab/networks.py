@@ -1,0 +1,74 @@
+"""The networks that are trained: a recurrent layer, started as the protocol says, and a head."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from urgates.lab.protocols import Protocol
+from urgates.lab.records import model_path
+from urgates.lab.storage import load_checkpoint
+from urgates.rnn import GRU, LSTM
+
+CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
+
+
+class Network(nn.Module):
+    """A recurrent layer and a task's head: x [B, T, I] -> [B, O], or [B, k, O] for k steps.
+
+    Its gates start as the protocol says (forget bias, chrono's t_max, a tied start).
+    """
+
+    def __init__(self, protocol: Protocol, cell: str, gate: str):
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
+        task = protocol.make_task()
+        self.decode = task.decode
+        # A GRU's gate starts at 0, as torch's does (the paper does not say).
+        options = {"forget_bias": protocol.forget_bias} if cell == "lstm" else {}
+        if cell in protocol.zoneout:
+            options["zoneout"] = protocol.zoneout[cell]
+        # The head comes first, so that its weights do not depend on how many the gate draws.
+        self.head = task.head(protocol.hidden)
+        self.rnn = CELLS[cell](
+            task.input_size,
+            protocol.hidden,
+            batch_first=True,
+            gate=gate,
+            downsize=protocol.downsize,
+            t_max=protocol.t_max,
+            **options,
+        )
+        if protocol.tied_start and "i" in self.rnn.rows:
+            with torch.no_grad():
+                self.rnn.bias_ih_l0[self.rnn.rows["i"]] = -protocol.forget_bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read a sequence and answer."""
+        return self.decode(self.head, self.rnn(x)[0])
+
+
+def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
+    """A network as `seed` starts it, the same for every gate as far as shapes agree."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(protocol, cell, gate)
+
+
+def trained(protocol: Protocol, cell: str, gate: str, seed: int, folder: Path) -> Network:
+    """The network that a finished run left in `folder`, as it was at its best validation.
+
+    Raises ValueError if there is none (protocols with `keep_models` leave them), or if it was
+    trained under another protocol.
+    """
+    path = model_path(folder, protocol, cell, gate, seed)
+    if (found := load_checkpoint(path)) is None:
+        raise ValueError(f"{path} is missing: train {protocol.task} {cell} {gate}, seed {seed}")
+    weights, state = found
+    if state["digest"] != protocol.digest:
+        raise ValueError(f"{path} is of protocol {state['digest']}, not {protocol.digest}")
+    network = Network(protocol, cell, gate)
+    network.load_state_dict(weights)
+    return network.eval()
