@@ -375,7 +375,7 @@ def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
     cases = [Case(hidden=8, time=3, batch=2, inputs=1, downsize=4)]
     how = {"pairs": 1, "threads": 1, "seconds": 0.001}
     laptop = Bench("X1_kernels", preset="laptop")
-    with pytest.raises(ValueError, match="no stored timings 'lstm' at laptop; this measures them"):
+    with pytest.raises(ValueError, match="no stored table 'lstm' at laptop; this makes it"):
         laptop.timings("lstm", cases, **how)
     smoke = Bench("X1_kernels", preset="smoke")
     first = smoke.timings("lstm", cases, **how)
@@ -388,6 +388,28 @@ def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
     assert meta["preset"] == "smoke" and meta["device"] == "CPU"
     assert meta["commit"] == first.commit[0]
     assert f"measured at {meta['commit']}" in capsys.readouterr().out
+
+
+def test_tables_are_made_once_and_read_back_as_stored(checkout):
+    made = []
+
+    def make():
+        made.append(len(made))
+        return pd.DataFrame({"gate": ["-"], "share": [1 / 3], "round": [len(made)]})
+
+    laptop = Bench("32", preset="laptop")
+    with pytest.raises(
+        ValueError, match=r"no stored table 'seen' at laptop.*run 32 --preset laptop"
+    ):
+        laptop.table("seen", make)
+    assert not made, "nothing is made where stored results are read"
+    smoke = Bench("32", preset="smoke")
+    first = smoke.table("seen", make)
+    assert first.to_dict("list") == {"gate": ["-"], "share": [0.333333], "round": [1]}
+    assert smoke.table("seen", make).equals(first) and len(made) == 1
+    again = Bench("32", preset="smoke", recompute=True).table("seen", make)
+    assert again["round"][0] == 2
+    assert (checkout / "runs/smoke/32/runs/seen_smoke.csv").exists()
 
 
 def test_cards(checkout):
