@@ -1,0 +1,514 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # §3.2 Inside a reader
+#
+# **What does a trained network do while it reads an image pixel by pixel?**
+#
+# Covers: Fig. 5a
+#
+# | preset | what you get | where |
+# |---|---|---|
+# | smoke | 8 × 8 digits, every cell in under a minute; decides nothing | any CPU |
+# | laptop | MNIST, three epochs; stored networks that answer here and now | two CPU cores |
+
+# %% tags=["parameters"]
+preset: str = "laptop"  # smoke or laptop
+recompute: bool = False  # train what is missing instead of reading stored runs
+seeds: int = 0  # how many; 0 is the protocol's number
+gates: str = "all"  # or names joined by commas, like "UR,-"
+device: str = "auto"  # auto, cpu or cuda
+limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is no limit
+
+# %% tags=["nbval-ignore-output"]
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import LogNorm
+
+from urgates.gates import decay_period
+from urgates.lab import Bench, figures
+from urgates.lab.scores import accuracies, best_stable
+from urgates.lab.tasks import bit_reversal
+
+bench = Bench(
+    "32e_inside_a_reader",
+    preset=preset,
+    recompute=recompute,
+    seeds=seeds,
+    gates=gates,
+    device=device,
+    limit_minutes=limit_minutes,
+)
+bench
+
+# %% [markdown]
+# ## Three epochs of permuted MNIST
+#
+# > Figure 5 shows the accuracy curves of each method at their best stable learning rate. The basic
+# > LSTM is noticeably worse than all of the others. (§3.2)
+#
+# In [32](32_pixel_images.ipynb) nine gates train for a little more than one epoch. Here three of
+# them train longer and leave their weights behind: the standard gate, U and UR. Still few of the
+# paper's 150 epochs, one eighth of its width and one learning rate, so no verdict is given here.
+
+# %%
+bench.protocol("pmnist-long")
+
+# %%
+runs = bench.runs("pmnist-long")
+scores = accuracies(runs)
+best_stable(scores)[["valid", "test", "seeds"]].round({"valid": 1, "test": 1})
+
+# %% [markdown]
+# Per cent of the images, medians over the seeds: `valid` at the best validation of each run, `test`
+# at the same moment.
+
+# %%
+frame = runs.frame
+fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
+plotted = figures.curves(axes[0], frame, "accuracy", ylabel="training accuracy")
+valid = frame.dropna(subset="valid_accuracy")
+plotted_too = figures.curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy")
+figures.legend(fig, runs.read)
+plotted = pd.concat([plotted, plotted_too])
+bench.save(fig, "learning", data=plotted, paper="Fig. 5a, reduced scale", runs=runs)
+
+# %%
+p = runs.protocol
+tenths = [p.steps // 6, p.steps // 2, p.steps] if p.steps > p.eval_every else [p.steps]
+for step in tenths:
+    at = valid[valid.step == step].groupby("gate").valid_accuracy.median().sort_values()
+    order = ", ".join(f"{gate} {100 * value:.1f} %" for gate, value in at[::-1].items())
+    print(f"validation after {step:4} steps: {order}")
+
+# %% [markdown]
+# *Reading the figure:* thick lines are medians over the seeds, bands quartiles, thin lines single
+# seeds. A line that ends in × diverged there.
+#
+# ## A network to ask
+#
+# Runs of this protocol store their weights as they were at the best validation. `bench.network`
+# loads them into the same `urgates.LSTM` and head that were trained:
+
+# %%
+networks = {
+    (gate, seed): bench.network("pmnist-long", "lstm", gate, seed)
+    for gate in runs.read
+    for seed in runs.complete[gate]
+}
+shown = "UR" if "UR" in runs.read else runs.read[-1]
+network = networks[shown, 1]
+network
+
+# %% [markdown]
+# One forward pass is all that reading takes. The head may be applied after any step, not only the
+# last, for which it was trained:
+
+
+# %%
+@torch.no_grad()
+def read(network, x, every=1):
+    """Probabilities of the classes [B, n, 10] after every so many steps of x [B, T, 1]."""
+    states, _ = network.rnn(x)
+    return network.head(states[:, every - 1 :: every]).softmax(-1)
+
+
+# %% [markdown]
+# Twelve test images to read: the first of each class, and the first two that this network gets
+# wrong. They are stored beside the runs, like every number below that needs the whole data set, so
+# that this page needs no download.
+
+# %%
+task = p.make_task()
+T, side = task.length, round(task.length**0.5)
+
+
+@cache
+def images(count=500):
+    """The first test images [count, T, 1] in the order in which they are read, and classes."""
+    return next(task.evaluate_batches("test", count))
+
+
+def dozen():
+    """Twelve of them: columns are the class and the pixels."""
+    x, y = images()
+    first = [int((y == c).nonzero()[0]) for c in range(10)]
+    wrong = (read(network, x, T)[:, 0].argmax(-1) != y).nonzero().flatten().tolist()
+    rows = first + [i for i in wrong if i not in first][:2]
+    return pd.DataFrame(x[rows, :, 0].numpy()).assign(index=rows, label=y[rows])
+
+
+digits = bench.table("digits", dozen)
+
+# %%
+labels = digits.label.to_numpy()
+x = torch.tensor(digits.drop(columns=["index", "label"]).to_numpy(np.float32))[..., None]
+chances, answers = read(network, x, T)[:, 0].max(-1)
+asked = digits[["index", "label"]].assign(answer=answers, confidence=(100 * chances).round().int())
+wrong = asked[asked.label != asked.answer]
+print(f"{len(asked) - len(wrong)} of {len(asked)} right, {x.shape[1]} pixels each")
+wrong.rename_axis("image")
+
+# %%
+order = bit_reversal(T)
+scanline = torch.empty_like(x)
+scanline[:, order] = x
+fig, axes = figures.subplots(2, 6, size=(9.6, 3.9))
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[], frame_on=False)
+for ax, image, row in zip(axes.flat, scanline, asked.itertuples(), strict=False):
+    ax.imshow(image.view(side, side), cmap="Greys", vmin=0, vmax=1)
+    right = row.answer == row.label
+    ax.set_title(f"{row.label}: read as {row.answer}, {row.confidence} %", fontsize=9)
+    ax.title.set(color="black" if right else "#b00020", weight="normal" if right else "bold")
+bench.save(fig, "dozen", data=asked, runs=runs.only(shown))
+
+# %% [markdown]
+# *Reading the figure:* the class, then the answer and its probability; mistakes are bold and red.
+# Two mistakes among twelve is our choice of images, not the error rate. That one, over the whole
+# test set, has to be what the run noted when it ended:
+
+
+# %%
+def all_answers(count=500):
+    """How often each class got each answer, over the whole test set."""
+    for (gate, seed), reader in networks.items():
+        pairs = torch.zeros(10, 10, dtype=torch.int64)
+        for x, y in task.evaluate_batches("test", count):
+            pairs.index_put_((y, read(reader, x, T)[:, 0].argmax(-1)), torch.tensor(1), True)
+        for (label, answer), n in np.ndenumerate(pairs.numpy()):
+            yield {"gate": gate, "seed": seed, "label": label, "answer": answer, "images": n}
+
+
+pairs = bench.table("answers", lambda: pd.DataFrame(all_answers()))
+
+# %%
+noted = runs.info.set_index(["gate", "seed"]).test_accuracy.astype(float)
+right = pairs[pairs.label == pairs.answer].groupby(["gate", "seed"]).images.sum()
+total = pairs.groupby(["gate", "seed"]).images.sum()
+apart = (right / total - noted).abs()
+print(f"{len(apart)} networks, at most {apart.max():.4f} from the accuracy that their runs noted")
+assert len(apart) == len(networks) and apart.max() < 5e-4
+
+# %% [markdown]
+# What do they take for what? The most frequent mistakes, as shares of the images of that class, all
+# seeds:
+
+# %%
+share = pairs.groupby(["gate", "label", "answer"]).images.sum()
+share = (100 * share / share.groupby(["gate", "label"]).transform("sum")).reset_index(
+    name="percent"
+)
+mistakes = share[share.label != share.answer].sort_values("percent", ascending=False)
+for gate in runs.read:
+    top = mistakes[mistakes.gate == gate].head(4).itertuples()
+    print(f"{gate:3}", ", ".join(f"{m.label} as {m.answer} {m.percent:.1f} %" for m in top))
+
+# %% [markdown]
+# ## Answers along the way
+#
+# In bit-reversal order the image gets sharper everywhere at once. What would the network say if it
+# had to answer early? It never learned to: it was scored after the last step only (the open point
+# on scoring in [32](32_pixel_images.ipynb)).
+
+# %%
+stages = [T // 16, T // 8, T // 4, T // 2, 3 * T // 4, T]
+two = [3, len(asked) - 1]
+chances, early = read(network, x[two])[:, [n - 1 for n in stages]].max(-1)
+along = pd.DataFrame(
+    {
+        "label": np.repeat(labels[two], len(stages)),
+        "pixels": stages * len(two),
+        "answer": early.flatten(),
+        "confidence": (100 * chances.flatten()).round().int(),
+    }
+)
+along.pivot_table(index=["label", "answer"], columns="pixels", values="confidence", aggfunc="max")
+
+# %%
+when = torch.empty(T, dtype=torch.int64)
+when[order] = torch.arange(T)
+fig, axes = figures.subplots(2, 6, size=(9.6, 3.9))
+for ax, row, image in zip(
+    axes.flat, along.itertuples(), scanline[np.repeat(two, len(stages))], strict=True
+):
+    seen = torch.where(when < row.pixels, image[:, 0], torch.nan)
+    ax.imshow(seen.view(side, side), cmap="Greys", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[], facecolor="#cfe3f1")
+    ax.set_title(f"{row.pixels}: {row.answer}, {row.confidence} %", fontsize=9)
+    ax.title.set(color="black" if row.answer == row.label else "#b00020")
+bench.save(fig, "along", data=along, runs=runs.only(shown))
+
+# %% [markdown]
+# *Reading the figure:* above each picture the pixels read so far, then the answer; blue is not yet
+# read.
+#
+# Now 500 test images, all networks. For comparison, what those pixels tell in principle: the class
+# of the nearest of 5,000 training images, compared on the pixels read so far.
+
+# %%
+every = max(1, T // 98)
+
+
+def by_pixels():
+    """Share of right answers after every few steps, of every network."""
+    x, y = images()
+    for (gate, seed), reader in networks.items():
+        right = read(reader, x, every).argmax(-1) == y[:, None]
+        share, steps = right.float().mean(0).numpy(), np.arange(every, T + 1, every)
+        yield pd.DataFrame({"gate": gate, "seed": seed, "step": steps, "accuracy": share})
+
+
+accuracy = bench.table("by_pixels", lambda: pd.concat(by_pixels()))
+
+
+# %%
+def neighbours(kept):
+    """Share of right answers of the nearest training image, for each of some sets of pixels."""
+    x, y = images()
+    known, classes = task.batch(1, 0, min(5_000, len(task.split("train")[1])))
+    for step, pixels in kept.items():
+        nearest = torch.cdist(x[:, pixels, 0], known[:, pixels, 0]).argmin(-1)
+        yield {"step": step, "accuracy": (classes[nearest] == y).float().mean().item()}
+
+
+first = {n: slice(n) for n in range(T // 16, T + 1, T // 16)}
+nearest = bench.table("neighbour", lambda: pd.DataFrame(neighbours(first)))
+
+# %%
+fig, ax = figures.subplots(size=(7.6, 3.9))
+plotted = figures.curves(ax, accuracy, "accuracy", ylabel="share of right answers")
+ax.plot(nearest.step, nearest.accuracy, ":", color="0.4", lw=1.5)
+ax.annotate("nearest neighbour", (T / 4, nearest.accuracy[3]), (0, 6), textcoords="offset points")
+ax.axhline(0.1, color="0.7", lw=1, zorder=0)
+ax.set(xlabel="pixels read", xlim=(0, T), ylim=(0, 1))
+figures.legend(fig, runs.read)
+reference = nearest.assign(gate="nearest neighbour", line="reference")
+bench.save(fig, "by_pixels", data=pd.concat([plotted, reference]), runs=runs)
+
+# %%
+halfway = {"half": T // 2, "three quarters": 3 * T // 4, "all": T}
+middle = accuracy.groupby(["gate", "step"]).accuracy.median()
+for name, n in halfway.items():
+    said = ", ".join(f"{gate} {100 * middle[gate, n]:.0f} %" for gate in runs.read)
+    other = nearest.accuracy[nearest.step == n].item()
+    print(f"{name:15} of the pixels: {said}; nearest neighbour {100 * other:.0f} %")
+
+# %% [markdown]
+# ## Which pixels does the answer rest on?
+#
+# In this order each eighth of the sequence is a coarse picture of the whole digit. Blank one of
+# them, and a network that remembers everything should suffer alike wherever the gap lies; one that
+# forgets suffers from late gaps only.
+
+# %%
+eighths = [slice(T * b // 8, T * (b + 1) // 8) for b in range(8)]
+
+
+def gaps():
+    """Share of right answers if one eighth of the pixels is blank, of every network."""
+    x, y = images()
+    for (gate, seed), reader in networks.items():
+        for gap in eighths:
+            blank = x.clone()
+            blank[:, gap] = 0
+            right = (read(reader, blank, T)[:, 0].argmax(-1) == y).float().mean().item()
+            yield {"gate": gate, "seed": seed, "step": gap.stop, "accuracy": right}
+
+
+gapped = bench.table("gaps", lambda: pd.DataFrame(gaps()))
+
+# %%
+full = accuracy[accuracy.step == accuracy.step.max()].set_index(["gate", "seed"]).accuracy
+before = full.loc[pd.MultiIndex.from_frame(gapped[["gate", "seed"]])].to_numpy()
+gapped["lost"] = 100 * (before - gapped.accuracy)
+fig, ax = figures.subplots(size=(7.6, 3.9))
+plotted = figures.curves(ax, gapped, "lost", ylabel="right answers lost [% of the images]")
+ax.axhline(0, color="0.7", lw=1, zorder=0)
+ax.set(xlabel="the blank eighth ends at step", xticks=[gap.stop for gap in eighths])
+figures.legend(fig, runs.read)
+bench.save(fig, "gaps", data=plotted, runs=runs)
+
+# %%
+lost = gapped.groupby(["gate", "step"]).lost.median().unstack("step")
+lost.loc[list(runs.read)].round(1)
+
+# %% [markdown]
+# Beware: a gap is also an image unlike any seen in training, to which networks may react in other
+# ways than by missing what was there.
+#
+# ## How long the units remember
+#
+# A gate of constant value $g$ forgets with a decay period of $D = 1/(1-g)$ steps. The runs noted
+# each unit's mean effective forget gate before and after training:
+
+# %%
+probes = runs.probes.dropna(subset="g")
+edges = 2.0 ** np.arange(0, 12.5, 0.5)
+periods = decay_period(probes.g).clip(upper=edges[-1])
+fig, axes = figures.subplots(1, len(runs.read), size=(9.6, 3.1), sharey=True, squeeze=False)
+bars = []
+for ax, gate in zip(axes[0], runs.read, strict=True):
+    for when_, look in (("before", {"color": "0.3"}), ("after", {"fill": True, "alpha": 0.6})):
+        of = periods[(probes.gate == gate) & (probes.when == when_)]
+        share = np.histogram(of, edges)[0] / len(of)
+        ax.stairs(share, edges, label=when_, **{"color": figures.style(gate)["color"]} | look)
+        bars.append({"gate": gate, "when": when_, "left": edges[:-1], "share": share})
+    ax.set(title=figures.style(gate)["label"], xscale="log", xlabel="decay period [steps]")
+axes[0, 0].set_ylabel("share of units")
+axes[0, 0].legend()
+bars = pd.concat([pd.DataFrame(bar) for bar in bars])
+bench.save(fig, "decay_periods", data=bars, paper="Fig. 4, other task and axis", runs=runs)
+
+# %%
+spread = periods.groupby([probes.gate, probes.when]).quantile([0.1, 0.5, 0.9]).unstack()
+spread = spread.unstack("when").swaplevel(axis=1)[["before", "after"]].loc[list(runs.read)]
+spread.round(1)
+
+# %% [markdown]
+# Columns are the 10, 50 and 90 % quantiles over all units and seeds, in steps.
+#
+# ## Where gates open and close
+#
+# A single image, all units of the first seed, sorted by decay period. Above, the ink of the pixels
+# being read:
+
+
+# %%
+@torch.no_grad()
+def trace(reader, image):
+    """Mean effective forget gate of each unit over stretches of steps [H, n], and of the ink."""
+    g = reader.rnn.gates(image[None])["g"][0]
+    return torch.stack([part.mean(0) for part in g.split(every)], -1)
+
+
+def traces():
+    """One row per unit: columns are stretches of steps."""
+    for gate in runs.read:
+        g = pd.DataFrame(trace(networks[gate, 1], x[0]).double().numpy())
+        yield g.rename_axis("unit").reset_index().assign(gate=gate)
+
+
+g = bench.table("traces", lambda: pd.concat(traces())).set_index(["gate", "unit"])
+g.columns = g.columns.astype(int) * every
+
+# %%
+ink = torch.stack([part.mean() for part in x[0, :, 0].split(every)]).numpy()
+shape = {"sharex": True, "height_ratios": (1, 5), "squeeze": False}
+fig, axes = figures.subplots(2, len(runs.read), size=(9.6, 4.4), **shape)
+for gate, (top, below) in zip(runs.read, axes.T, strict=True):
+    rows = g.loc[gate].iloc[g.loc[gate].mean(axis=1).argsort()]
+    top.fill_between(g.columns + every / 2, ink, step="mid", color="0.2", lw=0)
+    top.set(title=figures.style(gate)["label"], ylim=(0, 1))
+    extent = (0, T, 0, len(rows))
+    look = {"norm": LogNorm(1, T), "cmap": "viridis", "origin": "lower", "aspect": "auto"}
+    shown_ = below.imshow(decay_period(rows), extent=extent, interpolation="nearest", **look)
+    below.set(xlabel="step", yticks=[])
+axes[0, 0].set_ylabel("ink")
+axes[1, 0].set_ylabel("units")
+fig.colorbar(shown_, ax=axes[1, :], label="decay period [steps]")
+bench.save(fig, "traces", data=g.reset_index(), runs=runs)
+
+# %% [markdown]
+# *Reading the figure:* bright rows hold what they have for long, dark ones let it go. Vertical
+# stripes are moments at which many units react together.
+#
+# ## Ink
+#
+# Does a stroke open or close a gate? For 50 images, each unit's mean gate at blank and at inked
+# pixels (ink above 0.1), as decay periods, and its correlation with the ink:
+
+
+# %%
+@torch.no_grad()
+def by_ink(reader, x):
+    """Each unit's decay period over all steps, at blank and at inked ones; correlation with ink."""
+    g, ink = reader.rnn.gates(x)["g"].double().flatten(0, 1), x.double().flatten()
+    parts = {"all": g, "blank": g[ink <= 0.1], "inked": g[ink > 0.1]}
+    columns = {name: decay_period(part.mean(0)) for name, part in parts.items()}
+    both = torch.corrcoef(torch.column_stack([ink, g]).T)[0, 1:]
+    return pd.DataFrame({**columns, "correlation": both})
+
+
+def units():
+    """Those of every network."""
+    for (gate, seed), reader in networks.items():
+        part = by_ink(reader, images()[0][:50]).rename_axis("unit").reset_index()
+        yield part.assign(gate=gate, seed=seed)
+
+
+inked = bench.table("units", lambda: pd.concat(units()))
+
+# %%
+names = ["below 4", "4 to 16", "16 to 64", "64 and more"]
+inked["band"] = pd.cut(inked["all"], [0, 4, 16, 64, np.inf], right=False, labels=names)
+bands = inked.groupby(["gate", "band"], observed=True).agg(
+    units=("unit", "size"),
+    blank=("blank", "median"),
+    inked=("inked", "median"),
+    closing=("correlation", lambda r: 100 * (r < 0).mean()),
+    correlation=("correlation", lambda r: r.abs().mean()),
+)
+rounded = {"blank": 1, "inked": 1, "closing": 0, "correlation": 2}
+bands.loc[list(runs.read)].round(rounded)
+
+# %% [markdown]
+# Bands of decay periods in steps; units of all seeds, medians of their decay periods at blank and
+# at inked pixels, the per cent of units that close with ink (negative correlation), and the mean
+# size of the correlation.
+
+# %%
+fig, axes = figures.subplots(
+    1, len(runs.read), size=(9.6, 3.4), sharex=True, sharey=True, squeeze=False
+)
+for ax, gate in zip(axes[0], runs.read, strict=True):
+    part, look = inked[inked.gate == gate], figures.style(gate)
+    ax.axline((1, 1), (10, 10), color="0.5", lw=1)
+    ax.loglog(part.blank, part.inked, **{**look, "linestyle": ""}, ms=4, alpha=0.7)
+    ax.set(title=look["label"], xlabel="decay period at blank pixels", aspect="equal")
+axes[0, 0].set_ylabel("at inked pixels [steps]")
+plotted = inked[["gate", "seed", "unit", "blank", "inked", "correlation"]]
+bench.save(fig, "ink", data=plotted, runs=runs)
+
+# %% [markdown]
+# *Reading the figure:* a dot is a unit. On the line it does not care about ink; below it, ink makes
+# it forget (and, where input and forget gate are tied, take in the news); above it, ink makes it
+# hold on.
+#
+# What is shown goes together, and need not be the cause: where there is ink, the pixels just read
+# were likelier inked, too.
+
+# %% [markdown]
+# ## What it costs
+
+# %%
+print(runs.cost)
+
+# %% [markdown]
+# **Your turn**, from the top folder of the repository:
+#
+# - The whole page on 8 × 8 digits, in a minute: `urgates run 32e`
+# - Another gate inside (some ten minutes a gate): `urgates run 32e --preset laptop --recompute
+#   -p gates=UR,R`
+# - In the notebook, give the network a digit of your own: a tensor `[1, T, 1]` in the order of
+#   `bit_reversal`, and `read(network, yours, T)`
+#
+# **Next:** [40_scoreboard](40_scoreboard.ipynb), all verdicts.
+# Back: [32_pixel_images](32_pixel_images.ipynb).
