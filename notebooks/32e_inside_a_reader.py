@@ -81,22 +81,25 @@ best_stable(scores)[["valid", "test", "seeds"]].round({"valid": 1, "test": 1})
 # at the same moment.
 
 # %%
-frame = runs.frame
-fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
-plotted = figures.curves(axes[0], frame, "accuracy", ylabel="training accuracy")
-valid = frame.dropna(subset="valid_accuracy")
-plotted_too = figures.curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy")
-figures.legend(fig, runs.read)
-plotted = pd.concat([plotted, plotted_too])
-bench.save(fig, "learning", data=plotted, paper="Fig. 5a, reduced scale", runs=runs)
+if runs:
+    valid = runs.frame.dropna(subset="valid_accuracy")
+    fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
+    plotted = [
+        figures.curves(axes[0], runs.frame, "accuracy", ylabel="training accuracy"),
+        figures.curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy"),
+    ]
+    figures.legend(fig, runs.read)
+    plotted = pd.concat(plotted)
+    bench.save(fig, "learning", data=plotted, paper="Fig. 5a, reduced scale", runs=runs)
 
 # %%
-p = runs.protocol
-tenths = [p.steps // 6, p.steps // 2, p.steps] if p.steps > p.eval_every else [p.steps]
-for step in tenths:
-    at = valid[valid.step == step].groupby("gate").valid_accuracy.median().sort_values()
-    order = ", ".join(f"{gate} {100 * value:.1f} %" for gate, value in at[::-1].items())
-    print(f"validation after {step:4} steps: {order}")
+if runs:
+    medians = valid.groupby(["gate", "step"]).valid_accuracy.median().unstack("gate")
+    moments = medians.iloc[[0, len(medians) // 2, -1]] if len(medians) > 2 else medians
+    for step, row in moments.iterrows():
+        ahead = row.sort_values(ascending=False)
+        said = ", ".join(f"{gate} {100 * value:.1f} %" for gate, value in ahead.items())
+        print(f"validation after {step:4} steps: {said}")
 
 # %% [markdown]
 # *Reading the figure:* thick lines are medians over the seeds, bands quartiles, thin lines single
@@ -114,7 +117,7 @@ networks = {
     for seed in runs.complete[gate]
 }
 shown = "UR" if "UR" in runs.read else runs.read[-1]
-network = networks[shown, 1]
+network = bench.network("pmnist-long", "lstm", shown)
 network
 
 # %% [markdown]
@@ -136,7 +139,7 @@ def read(network, x, every=1):
 # that this page needs no download.
 
 # %%
-task = p.make_task()
+task = runs.protocol.make_task()
 T, side = task.length, round(task.length**0.5)
 
 
@@ -187,17 +190,24 @@ bench.save(fig, "dozen", data=asked, runs=runs.only(shown))
 
 
 # %%
-def all_answers(count=500):
+def measured(name, rows):
+    """The stored table of that name, of the networks asked for; `rows()` makes it."""
+    table = bench.table(name, lambda: pd.concat(rows()))
+    return table[[key in networks for key in zip(table.gate, table.seed, strict=True)]].copy()
+
+
+def all_answers(batch=500):
     """How often each class got each answer, over the whole test set."""
     for (gate, seed), reader in networks.items():
-        pairs = torch.zeros(10, 10, dtype=torch.int64)
-        for x, y in task.evaluate_batches("test", count):
-            pairs.index_put_((y, read(reader, x, T)[:, 0].argmax(-1)), torch.tensor(1), True)
-        for (label, answer), n in np.ndenumerate(pairs.numpy()):
-            yield {"gate": gate, "seed": seed, "label": label, "answer": answer, "images": n}
+        pairs = np.zeros((10, 10), int)
+        for x, y in task.evaluate_batches("test", batch):
+            np.add.at(pairs, (y, read(reader, x, T)[:, 0].argmax(-1)), 1)
+        label, answer = np.indices(pairs.shape).reshape(2, -1)
+        counts = {"label": label, "answer": answer, "images": pairs.flatten()}
+        yield pd.DataFrame({"gate": gate, "seed": seed, **counts})
 
 
-pairs = bench.table("answers", lambda: pd.DataFrame(all_answers()))
+pairs = measured("answers", all_answers)
 
 # %%
 noted = runs.info.set_index(["gate", "seed"]).test_accuracy.astype(float)
@@ -240,7 +250,6 @@ along = pd.DataFrame(
         "confidence": (100 * chances.flatten()).round().int(),
     }
 )
-along.pivot_table(index=["label", "answer"], columns="pixels", values="confidence", aggfunc="max")
 
 # %%
 when = torch.empty(T, dtype=torch.int64)
@@ -252,6 +261,7 @@ for ax, row, image in zip(
     seen = torch.where(when < row.pixels, image[:, 0], torch.nan)
     ax.imshow(seen.view(side, side), cmap="Greys", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[], facecolor="#cfe3f1")
+    ax.spines[:].set_visible(False)
     ax.set_title(f"{row.pixels}: {row.answer}, {row.confidence} %", fontsize=9)
     ax.title.set(color="black" if row.answer == row.label else "#b00020")
 bench.save(fig, "along", data=along, runs=runs.only(shown))
@@ -276,7 +286,7 @@ def by_pixels():
         yield pd.DataFrame({"gate": gate, "seed": seed, "step": steps, "accuracy": share})
 
 
-accuracy = bench.table("by_pixels", lambda: pd.concat(by_pixels()))
+accuracy = measured("by_pixels", by_pixels)
 
 
 # %%
@@ -296,7 +306,7 @@ nearest = bench.table("neighbour", lambda: pd.DataFrame(neighbours(first)))
 fig, ax = figures.subplots(size=(7.6, 3.9))
 plotted = figures.curves(ax, accuracy, "accuracy", ylabel="share of right answers")
 ax.plot(nearest.step, nearest.accuracy, ":", color="0.4", lw=1.5)
-ax.annotate("nearest neighbour", (T / 4, nearest.accuracy[3]), (0, 6), textcoords="offset points")
+ax.annotate("nearest neighbour", (T / 2, nearest.accuracy[7]), (0, 5), textcoords="offset points")
 ax.axhline(0.1, color="0.7", lw=1, zorder=0)
 ax.set(xlabel="pixels read", xlim=(0, T), ylim=(0, 1))
 figures.legend(fig, runs.read)
@@ -314,26 +324,41 @@ for name, n in halfway.items():
 # %% [markdown]
 # ## Which pixels does the answer rest on?
 #
-# In this order each eighth of the sequence is a coarse picture of the whole digit. Blank one of
-# them, and a network that remembers everything should suffer alike wherever the gap lies; one that
-# forgets suffers from late gaps only.
+# In this order an eighth of the sequence is every eighth pixel: a coarse picture of the whole digit
+# (of the 8 × 8 digits, a column). A nearest neighbour finds each as telling as the others:
 
 # %%
 eighths = [slice(T * b // 8, T * (b + 1) // 8) for b in range(8)]
+assert all(len(set((order[eighth] % 8).tolist())) == 1 for eighth in eighths)
+
+alone = {eighth.stop: eighth for eighth in eighths}
+alone = bench.table("eighths", lambda: pd.DataFrame(neighbours(alone)))
+low, high = 100 * alone.accuracy.min(), 100 * alone.accuracy.max()
+print(f"right from one eighth alone: {low:.0f} to {high:.0f} %; from all pixels: ", end="")
+print(f"{100 * nearest.accuracy.iloc[-1]:.0f} %")
+
+# %% [markdown]
+# Now blank one of them. A network that remembers everything should suffer alike wherever the gap
+# lies; one that forgets suffers from late gaps only.
+
+
+# %%
+def without(gap, reader, x, y):
+    """Share of right answers if the pixels of these steps are blank."""
+    x = x.clone()
+    x[:, gap] = 0
+    return (read(reader, x, T)[:, 0].argmax(-1) == y).float().mean().item()
 
 
 def gaps():
-    """Share of right answers if one eighth of the pixels is blank, of every network."""
-    x, y = images()
+    """That share for every network and eighth, by the step at which it ends."""
     for (gate, seed), reader in networks.items():
-        for gap in eighths:
-            blank = x.clone()
-            blank[:, gap] = 0
-            right = (read(reader, blank, T)[:, 0].argmax(-1) == y).float().mean().item()
-            yield {"gate": gate, "seed": seed, "step": gap.stop, "accuracy": right}
+        shares = {gap.stop: without(gap, reader, *images()) for gap in eighths}
+        columns = {"step": shares.keys(), "accuracy": shares.values()}
+        yield pd.DataFrame({"gate": gate, "seed": seed, **columns})
 
 
-gapped = bench.table("gaps", lambda: pd.DataFrame(gaps()))
+gapped = measured("gaps", gaps)
 
 # %%
 full = accuracy[accuracy.step == accuracy.step.max()].set_index(["gate", "seed"]).accuracy
@@ -403,10 +428,10 @@ def traces():
     """One row per unit: columns are stretches of steps."""
     for gate in runs.read:
         g = pd.DataFrame(trace(networks[gate, 1], x[0]).double().numpy())
-        yield g.rename_axis("unit").reset_index().assign(gate=gate)
+        yield g.rename_axis("unit").reset_index().assign(gate=gate, seed=1)
 
 
-g = bench.table("traces", lambda: pd.concat(traces())).set_index(["gate", "unit"])
+g = measured("traces", traces).drop(columns="seed").set_index(["gate", "unit"])
 g.columns = g.columns.astype(int) * every
 
 # %%
@@ -421,6 +446,7 @@ for gate, (top, below) in zip(runs.read, axes.T, strict=True):
     look = {"norm": LogNorm(1, T), "cmap": "viridis", "origin": "lower", "aspect": "auto"}
     shown_ = below.imshow(decay_period(rows), extent=extent, interpolation="nearest", **look)
     below.set(xlabel="step", yticks=[])
+    below.grid(False)
 axes[0, 0].set_ylabel("ink")
 axes[1, 0].set_ylabel("units")
 fig.colorbar(shown_, ax=axes[1, :], label="decay period [steps]")
@@ -454,7 +480,7 @@ def units():
         yield part.assign(gate=gate, seed=seed)
 
 
-inked = bench.table("units", lambda: pd.concat(units()))
+inked = measured("units", units)
 
 # %%
 names = ["below 4", "4 to 16", "16 to 64", "64 and more"]

@@ -128,14 +128,19 @@ class Bench:
         """A trained network, ready to answer; ValueError if no finished run has left one."""
         return trained(self.protocol(task), cell, gate, seed, self.runs_folder)
 
-    def table(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    def table(
+        self, name: str, make: Callable[[], pd.DataFrame], *, once: bool = False
+    ) -> pd.DataFrame:
         """The stored table of that name; at smoke, or to recompute, made now.
 
-        For numbers that need a data set, many minutes or a clock: all else reads what is stored.
-        ValueError if nothing is.
+        For numbers that need a data set, minutes or a clock. ValueError if nothing is stored.
+
+        Args:
+            make: gives the rows, which are stored with six digits and read back.
+            once: at smoke, rows that an earlier execution made will do.
         """
         path = self.runs_folder / f"{name}_{self.preset}.csv"
-        if self.trains and (self.recompute or not path.exists()):
+        if self.recompute or (self.trains and not (once and path.exists())):
             path.parent.mkdir(parents=True, exist_ok=True)
             make().to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
         if not path.exists():
@@ -156,7 +161,7 @@ class Bench:
             how: passed on to `timing.measure`.
         """
         how |= {"device": self.device, "progress": print} if cases else {}
-        return self.table(name, lambda: measure(*([cases] if cases else []), **how))
+        return self.table(name, lambda: measure(*([cases] if cases else []), **how), once=True)
 
     def claim(self, name: str, holds: bool | None, ours: str, runs: Runs | None = None) -> None:
         """Decide a claim: print its line, and keep verdict and evidence in claims.json.
