@@ -270,8 +270,7 @@ bench.save(fig, "along", data=along, runs=runs.only(shown))
 # *Reading the figure:* above each picture the pixels read so far, then the answer; blue is not yet
 # read.
 #
-# Now 500 test images, all networks. For comparison, what those pixels tell in principle: the class
-# of the nearest of 5,000 training images, compared on the pixels read so far.
+# Now 500 test images, all networks:
 
 # %%
 every = max(1, T // 98)
@@ -288,54 +287,95 @@ def by_pixels():
 
 accuracy = measured("by_pixels", by_pixels)
 
+# %% [markdown]
+# Does a network that answers wrong halfway not know, or can it not say? Let a judge without
+# training decide: the nearest of 2,000 training images by the *hidden states* after the same step.
+# A second judge compares the pixels read so far: what is there to be known.
+
 
 # %%
-def neighbours(kept):
-    """Share of right answers of the nearest training image, for each of some sets of pixels."""
-    x, y = images()
-    known, classes = task.batch(1, 0, min(5_000, len(task.split("train")[1])))
-    for step, pixels in kept.items():
-        nearest = torch.cdist(x[:, pixels, 0], known[:, pixels, 0]).argmin(-1)
-        yield {"step": step, "accuracy": (classes[nearest] == y).float().mean().item()}
+@cache
+def known():
+    """Training images in the order in which they are read, and their classes."""
+    return task.batch(1, 0, min(2_000, len(task.split("train")[1])))
 
 
-first = {n: slice(n) for n in range(T // 16, T + 1, T // 16)}
-nearest = bench.table("neighbour", lambda: pd.DataFrame(neighbours(first)))
+def nearest(x, others):
+    """Share of the test images whose nearest training image is of their class."""
+    return (known()[1][torch.cdist(x, others).argmin(-1)] == images()[1]).float().mean().item()
+
+
+def by_images(parts):
+    """That share if only these parts of the sequences are compared, by the steps they end at."""
+    shares = [nearest(images()[0][:, part, 0], known()[0][:, part, 0]) for part in parts]
+    return pd.DataFrame({"step": [part.stop for part in parts], "accuracy": shares})
+
+
+firsts = [slice(0, n) for n in range(T // 16, T + 1, T // 16)]
+possible = bench.table("by_images", lambda: by_images(firsts))
+
 
 # %%
-fig, ax = figures.subplots(size=(7.6, 3.9))
-plotted = figures.curves(ax, accuracy, "accuracy", ylabel="share of right answers")
-ax.plot(nearest.step, nearest.accuracy, ":", color="0.4", lw=1.5)
-ax.annotate("nearest neighbour", (T / 2, nearest.accuracy[7]), (0, 5), textcoords="offset points")
-ax.axhline(0.1, color="0.7", lw=1, zorder=0)
-ax.set(xlabel="pixels read", xlim=(0, T), ylim=(0, 1))
+@torch.no_grad()
+def states(reader, x):
+    """Hidden states [n, B, H] after each sixteenth of the steps."""
+    ends = slice(T // 16 - 1, None, T // 16)
+    return torch.cat([reader.rnn(part)[0][:, ends] for part in x.split(500)]).transpose(0, 1)
+
+
+def by_states():
+    """The share of right neighbours by hidden states, of every network."""
+    for (gate, seed), reader in networks.items():
+        pairs = zip(states(reader, images()[0]), states(reader, known()[0]), strict=True)
+        shares = [nearest(*pair) for pair in pairs]
+        columns = {"step": [part.stop for part in firsts], "accuracy": shares}
+        yield pd.DataFrame({"gate": gate, "seed": seed, **columns})
+
+
+knows = measured("by_states", by_states)
+
+# %%
+fig, axes = figures.subplots(1, 2, size=(9.6, 3.9), sharey=True)
+plotted = [possible.assign(gate="nearest by pixels", line="reference")]
+for ax, frame, title in ((axes[0], accuracy, "its head"), (axes[1], knows, "nearest state")):
+    plotted.append(figures.curves(ax, frame, "accuracy", ylabel="share of right answers"))
+    plotted[-1]["judge"] = title
+    ax.plot(possible.step, possible.accuracy, ":", color="0.4", lw=1.5)
+    ax.axhline(0.1, color="0.7", lw=1, zorder=0)
+    ax.set(title=f"answers by {title}", xlabel="pixels read", xlim=(0, T), ylim=(0, 1))
+axes[0].annotate(
+    "nearest by pixels", (0.45 * T, 0.83 * possible.accuracy.max()), color="0.4", fontsize="small"
+)
+axes[1].set_ylabel("")
 figures.legend(fig, runs.read)
-reference = nearest.assign(gate="nearest neighbour", line="reference")
-bench.save(fig, "by_pixels", data=pd.concat([plotted, reference]), runs=runs)
+bench.save(fig, "by_pixels", data=pd.concat(plotted), runs=runs)
 
 # %%
-halfway = {"half": T // 2, "three quarters": 3 * T // 4, "all": T}
-middle = accuracy.groupby(["gate", "step"]).accuracy.median()
-for name, n in halfway.items():
-    said = ", ".join(f"{gate} {100 * middle[gate, n]:.0f} %" for gate in runs.read)
-    other = nearest.accuracy[nearest.step == n].item()
-    print(f"{name:15} of the pixels: {said}; nearest neighbour {100 * other:.0f} %")
+middle = {
+    "its head": accuracy.groupby(["gate", "step"]).accuracy.median(),
+    "nearest state": knows.groupby(["gate", "step"]).accuracy.median(),
+}
+for n in (T // 4, T // 2, 3 * T // 4, T):
+    best = 100 * possible.accuracy[possible.step == n].item()
+    print(f"{n} pixels read; nearest by pixels {best:.0f} %")
+    for judge, share in middle.items():
+        said = ", ".join(f"{gate} {100 * share[gate, n]:.0f} %" for gate in runs.read)
+        print(f"    {judge:14} {said}")
 
 # %% [markdown]
 # ## Which pixels does the answer rest on?
 #
 # In this order an eighth of the sequence is every eighth pixel: a coarse picture of the whole digit
-# (of the 8 × 8 digits, a column). A nearest neighbour finds each as telling as the others:
+# (of an 8 × 8 digit, one column). How much does each tell? Nearest neighbours by these pixels:
 
 # %%
 eighths = [slice(T * b // 8, T * (b + 1) // 8) for b in range(8)]
 assert all(len(set((order[eighth] % 8).tolist())) == 1 for eighth in eighths)
 
-alone = {eighth.stop: eighth for eighth in eighths}
-alone = bench.table("eighths", lambda: pd.DataFrame(neighbours(alone)))
+alone = bench.table("eighths", lambda: by_images(eighths))
 low, high = 100 * alone.accuracy.min(), 100 * alone.accuracy.max()
 print(f"right from one eighth alone: {low:.0f} to {high:.0f} %; from all pixels: ", end="")
-print(f"{100 * nearest.accuracy.iloc[-1]:.0f} %")
+print(f"{100 * possible.accuracy.iloc[-1]:.0f} %")
 
 # %% [markdown]
 # Now blank one of them. A network that remembers everything should suffer alike wherever the gap
