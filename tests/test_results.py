@@ -411,6 +411,8 @@ def test_tables_are_read_back_as_stored_and_made_only_where_runs_are_trained(che
     again = Bench("32", preset="smoke", recompute=True).table("seen", make, once=True)
     assert again["round"][0] == 3
     assert (checkout / "runs/smoke/32/runs/seen_smoke.csv").exists()
+    commits = pd.DataFrame({"commit": ["31415e9", "2718281"]})
+    assert smoke.table("commits", lambda: commits).equals(commits)
 
 
 def test_cards(checkout):

@@ -148,7 +148,7 @@ class Bench:
                 f"no stored table {name!r} at {self.preset}; this makes it: "
                 f"urgates run {self.notebook} --preset {self.preset} --recompute"
             )
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype={"commit": str})  # 31415e9 would be a number
 
     def timings(
         self, name: str, cases: Iterable[Case] = (), measure: Callable = measure, **how
