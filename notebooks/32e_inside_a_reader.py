@@ -234,9 +234,9 @@ for gate in runs.read:
 # %% [markdown]
 # ## Answers along the way
 #
-# In bit-reversal order the image gets sharper everywhere at once. What would the network say if it
-# had to answer early? It never learned to: it was scored after the last step only (the open point
-# on scoring in [32](32_pixel_images.ipynb)).
+# In bit-reversal order the image gets sharper everywhere at once (an 8 × 8 digit comes column by
+# column). What would the network say if it had to answer early? It never learned to: it was scored
+# after the last step only, see the open point in [32](32_pixel_images.ipynb).
 
 # %%
 stages = [T // 16, T // 8, T // 4, T // 2, 3 * T // 4, T]
@@ -431,11 +431,11 @@ periods = decay_period(probes.g).clip(upper=edges[-1])
 fig, axes = figures.subplots(1, len(runs.read), size=(9.6, 3.1), sharey=True, squeeze=False)
 bars = []
 for ax, gate in zip(axes[0], runs.read, strict=True):
-    for when_, look in (("before", {"color": "0.3"}), ("after", {"fill": True, "alpha": 0.6})):
-        of = periods[(probes.gate == gate) & (probes.when == when_)]
+    for moment, look in (("before", {"color": "0.3"}), ("after", {"fill": True, "alpha": 0.6})):
+        of = periods[(probes.gate == gate) & (probes.when == moment)]
         share = np.histogram(of, edges)[0] / len(of)
-        ax.stairs(share, edges, label=when_, **{"color": figures.style(gate)["color"]} | look)
-        bars.append({"gate": gate, "when": when_, "left": edges[:-1], "share": share})
+        ax.stairs(share, edges, label=moment, **{"color": figures.style(gate)["color"]} | look)
+        bars.append({"gate": gate, "when": moment, "left": edges[:-1], "share": share})
     ax.set(title=figures.style(gate)["label"], xscale="log", xlabel="decay period [steps]")
 axes[0, 0].set_ylabel("share of units")
 axes[0, 0].legend()
@@ -459,7 +459,7 @@ spread.round(1)
 # %%
 @torch.no_grad()
 def trace(reader, image):
-    """Mean effective forget gate of each unit over stretches of steps [H, n], and of the ink."""
+    """Mean effective forget gate of each unit over stretches of steps [H, n]."""
     g = reader.rnn.gates(image[None])["g"][0]
     return torch.stack([part.mean(0) for part in g.split(every)], -1)
 
@@ -484,12 +484,12 @@ for gate, (top, below) in zip(runs.read, axes.T, strict=True):
     top.set(title=figures.style(gate)["label"], ylim=(0, 1))
     extent = (0, T, 0, len(rows))
     look = {"norm": LogNorm(1, T), "cmap": "viridis", "origin": "lower", "aspect": "auto"}
-    shown_ = below.imshow(decay_period(rows), extent=extent, interpolation="nearest", **look)
+    heat = below.imshow(decay_period(rows), extent=extent, interpolation="nearest", **look)
     below.set(xlabel="step", yticks=[])
     below.grid(False)
 axes[0, 0].set_ylabel("ink")
 axes[1, 0].set_ylabel("units")
-fig.colorbar(shown_, ax=axes[1, :], label="decay period [steps]")
+fig.colorbar(heat, ax=axes[1, :], label="decay period [steps]")
 bench.save(fig, "traces", data=g.reset_index(), runs=runs)
 
 # %% [markdown]
