@@ -273,7 +273,7 @@ bench.save(fig, "along", data=along, runs=runs.only(shown))
 # Now 500 test images, all networks:
 
 # %%
-every = max(1, T // 98)
+every = max(1, T // 112)
 
 
 def by_pixels():
@@ -459,38 +459,39 @@ spread.round(1)
 # %%
 @torch.no_grad()
 def trace(reader, image):
-    """Mean effective forget gate of each unit over stretches of steps [H, n]."""
-    g = reader.rnn.gates(image[None])["g"][0]
-    return torch.stack([part.mean(0) for part in g.split(every)], -1)
+    """Each unit's decay period [H, n], from its mean forget gate over every few steps."""
+    g = reader.rnn.gates(image[None])["g"][0].double()
+    return decay_period(torch.stack([part.mean(0) for part in g.split(every)], -1))
 
 
 def traces():
-    """One row per unit: columns are stretches of steps."""
+    """One row per unit: columns are the steps."""
     for gate in runs.read:
-        g = pd.DataFrame(trace(networks[gate, 1], x[0]).double().numpy())
-        yield g.rename_axis("unit").reset_index().assign(gate=gate, seed=1)
+        rows = pd.DataFrame(trace(networks[gate, 1], x[0]).numpy()).round(2)
+        yield rows.rename_axis("unit").reset_index().assign(gate=gate, seed=1)
 
 
-g = measured("traces", traces).drop(columns="seed").set_index(["gate", "unit"])
-g.columns = g.columns.astype(int) * every
+traced = measured("traces", traces).drop(columns="seed").set_index(["gate", "unit"])
+traced.columns = traced.columns.astype(int) * every
 
 # %%
 ink = torch.stack([part.mean() for part in x[0, :, 0].split(every)]).numpy()
 shape = {"sharex": True, "height_ratios": (1, 5), "squeeze": False}
 fig, axes = figures.subplots(2, len(runs.read), size=(9.6, 4.4), **shape)
 for gate, (top, below) in zip(runs.read, axes.T, strict=True):
-    rows = g.loc[gate].iloc[g.loc[gate].mean(axis=1).argsort()]
-    top.fill_between(g.columns + every / 2, ink, step="mid", color="0.2", lw=0)
+    rows = traced.loc[gate]
+    rows = rows.loc[(1 / rows).mean(axis=1).sort_values(ascending=False).index]
+    top.fill_between(rows.columns + every / 2, ink, step="mid", color="0.2", lw=0)
     top.set(title=figures.style(gate)["label"], ylim=(0, 1))
     extent = (0, T, 0, len(rows))
     look = {"norm": LogNorm(1, T), "cmap": "viridis", "origin": "lower", "aspect": "auto"}
-    heat = below.imshow(decay_period(rows), extent=extent, interpolation="nearest", **look)
+    heat = below.imshow(rows, extent=extent, interpolation="nearest", **look)
     below.set(xlabel="step", yticks=[])
     below.grid(False)
 axes[0, 0].set_ylabel("ink")
 axes[1, 0].set_ylabel("units")
 fig.colorbar(heat, ax=axes[1, :], label="decay period [steps]")
-bench.save(fig, "traces", data=g.reset_index(), runs=runs)
+bench.save(fig, "traces", data=traced.reset_index(), runs=runs)
 
 # %% [markdown]
 # *Reading the figure:* bright rows hold what they have for long, dark ones let it go. Vertical
