@@ -438,8 +438,8 @@ for gate in runs.read:
 # %% [markdown]
 # *Reading the figure* (preset `laptop`): the standard LSTM answers nearly as well from the last
 # eighth alone; it looks at one coarse picture of 98 pixels. U and UR lose about half of their right
-# answers: they do use what they read hundreds of steps before. A single early gap costs none of
-# them much, since the other eighths tell the same.
+# answers (seeds differ widely): they do use what they read hundreds of steps before. A single early
+# gap costs none of them much, since the other eighths tell the same.
 #
 # Beware: a gap is also an image unlike any seen in training, to which networks may react in other
 # ways than by missing what was there.
