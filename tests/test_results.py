@@ -424,7 +424,7 @@ def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
     cases = [Case(hidden=8, time=3, batch=2, inputs=1, downsize=4)]
     how = {"pairs": 1, "threads": 1, "seconds": 0.001}
     laptop = Bench("X1_kernels", preset="laptop")
-    with pytest.raises(ValueError, match="no stored timings 'lstm' at laptop; this measures them"):
+    with pytest.raises(ValueError, match="no stored table 'lstm' at laptop; this makes it"):
         laptop.timings("lstm", cases, **how)
     smoke = Bench("X1_kernels", preset="smoke")
     first = smoke.timings("lstm", cases, **how)
@@ -437,6 +437,31 @@ def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
     assert meta["preset"] == "smoke" and meta["device"] == "CPU"
     assert meta["commit"] == first.commit[0]
     assert f"measured at {meta['commit']}" in capsys.readouterr().out
+
+
+def test_tables_are_read_back_as_stored_and_made_only_where_runs_are_trained(checkout):
+    made = []
+
+    def make():
+        made.append(len(made))
+        return pd.DataFrame({"gate": ["-"], "share": [1 / 3], "round": [len(made)]})
+
+    laptop = Bench("32", preset="laptop")
+    with pytest.raises(
+        ValueError, match=r"no stored table 'seen' at laptop.*run 32 --preset laptop"
+    ):
+        laptop.table("seen", make)
+    assert not made, "nothing is made where stored results are read"
+    smoke = Bench("32", preset="smoke")
+    first = smoke.table("seen", make)
+    assert first.to_dict("list") == {"gate": ["-"], "share": [0.333333], "round": [1]}
+    assert smoke.table("seen", make, once=True).equals(first) and len(made) == 1
+    assert smoke.table("seen", make)["round"][0] == 2, "other gates or seeds, perhaps"
+    again = Bench("32", preset="smoke", recompute=True).table("seen", make, once=True)
+    assert again["round"][0] == 3
+    assert (checkout / "runs/smoke/32/runs/seen_smoke.csv").exists()
+    commits = pd.DataFrame({"commit": ["31415e9", "2718281"]})
+    assert smoke.table("commits", lambda: commits).equals(commits)
 
 
 def test_cards(checkout):

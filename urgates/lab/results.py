@@ -139,6 +139,28 @@ class Bench:
         """A trained network, ready to answer; ValueError if no finished run has left one."""
         return trained(self.protocol(task), cell, gate, seed, self.runs_folder)
 
+    def table(
+        self, name: str, make: Callable[[], pd.DataFrame], *, once: bool = False
+    ) -> pd.DataFrame:
+        """The stored table of that name; at smoke, or to recompute, made now.
+
+        For numbers that need a data set, minutes or a clock. ValueError if nothing is stored.
+
+        Args:
+            make: gives the rows, which are stored with six digits and read back.
+            once: at smoke, rows that an earlier execution made will do.
+        """
+        path = self.runs_folder / f"{name}_{self.preset}.csv"
+        if self.recompute or (self.trains and not (once and path.exists())):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make().to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        if not path.exists():
+            raise ValueError(
+                f"no stored table {name!r} at {self.preset}; this makes it: "
+                f"urgates run {self.notebook} --preset {self.preset} --recompute"
+            )
+        return pd.read_csv(path, dtype={"commit": str})  # 31415e9 would be a number
+
     def timings(
         self, name: str, cases: Iterable[Case] = (), measure: Callable = measure, **how
     ) -> pd.DataFrame:
@@ -149,18 +171,8 @@ class Bench:
             measure: what else gives the rows; called without arguments if there are no cases.
             how: passed on to `timing.measure`.
         """
-        path = self.runs_folder / f"{name}_{self.preset}.csv"
-        if self.trains and (self.recompute or not path.exists()):
-            how |= {"device": self.device, "progress": print} if cases else {}
-            frame = measure(*([cases] if cases else []), **how)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-        if not path.exists():
-            raise ValueError(
-                f"no stored timings {name!r} at {self.preset}; this measures them: "
-                f"urgates run {self.notebook} --preset {self.preset} --recompute"
-            )
-        return pd.read_csv(path)
+        how |= {"device": self.device, "progress": print} if cases else {}
+        return self.table(name, lambda: measure(*([cases] if cases else []), **how), once=True)
 
     def claim(
         self,
