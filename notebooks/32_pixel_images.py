@@ -325,6 +325,16 @@ if len(both) > 2:
     print(f"ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants")
 
 # %% [markdown]
+# Does that order last? Three gates went on to three epochs
+# ([32e](32e_inside_a_reader.ipynb)); the same gates then and now:
+
+# %%
+if preset != "paper":
+    longer = best_stable(accuracies(bench.runs("pmnist-long", of="32e_inside_a_reader"))).valid
+    then = {"at the end here": medians.valid, "after three epochs": longer}
+    print(pd.DataFrame(then).dropna().round(1))
+
+# %% [markdown]
 # ## Sequential MNIST
 #
 # > sMNIST is not included here as it is too easy, making it difficult to draw conclusions.
