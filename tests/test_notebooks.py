@@ -376,11 +376,13 @@ def test_an_unfinished_run_does_not_replace_a_finished_one(tmp_path):
     assert took == ["partial", "finished", "finished", "diverged"]
 
 
-def test_kept_models_are_published_beside_the_runs(tmp_path):
+def test_kept_models_and_tables_are_published_beside_the_runs(tmp_path):
     model = tmp_path / "made/models/pmnist-long_lstm_UR_laptop_s1.safetensors"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"weights")
+    (tmp_path / "made/throughput_laptop.csv").write_text("gate,ms\n")
     runner.adopt_runs(tmp_path / "made", tmp_path / "kept")
+    assert (tmp_path / "kept/throughput_laptop.csv").exists()
     assert (tmp_path / "kept/models" / model.name).read_bytes() == b"weights"
 
 

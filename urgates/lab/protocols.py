@@ -329,6 +329,7 @@ _ROWS = (
         for preset, family, options in (
             ("smoke", _SMALL_PIXELS, _SCRAMBLED_DIGITS),
             ("laptop", _LAPTOP_PIXELS | _3_EPOCHS, _BIT_REVERSAL),
+            ("paper", _IMAGES | _150_EPOCHS, _BIT_REVERSAL),
         )
     ),
     *(

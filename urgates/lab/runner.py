@@ -258,13 +258,16 @@ def publish(notebook: NotebookNode, script: Path, made: Path, kept: Path) -> boo
 
 
 def adopt_runs(made: Path, kept: Path) -> None:
-    """Take trained runs and models over, but no unfinished run in place of a finished one."""
+    """Take runs, tables and models over, but no unfinished run in place of a finished one."""
     for record in sorted(made.glob("*.json")):
         old = kept / record.name
         if _status(record) == "partial" and old.exists() and _status(old) != "partial":
             continue
         for file in (record.with_suffix(".csv"), record):
             _replace(file, kept / file.name)
+    for table in sorted(made.glob("*.csv")):
+        if not table.with_suffix(".json").exists():  # a stored table, not the curve of a run
+            _replace(table, kept / table.name)
     for model in sorted(made.glob("models/*.safetensors")):
         _replace(model, kept / "models" / model.name)
 
