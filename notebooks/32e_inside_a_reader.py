@@ -440,11 +440,11 @@ for gate in runs.read:
 # eighth alone; it looks at one coarse picture of 98 pixels. U and UR lose about half of their right
 # answers (seeds differ widely): they do use what they read hundreds of steps before. A single early
 # gap costs none of them much, since the other eighths tell the same.
-#
-# Beware: a gap is also an image unlike any seen in training, to which networks may react in other
-# ways than by missing what was there.
 
 # %% [markdown]
+# Beware: a gap is also an image unlike any seen in training, to which networks may react in other
+# ways than by missing what was there.
+#
 # ## How long the units remember
 #
 # A gate of constant value $g$ forgets with a decay period of $D = 1/(1-g)$ steps. The runs noted
