@@ -1,0 +1,182 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # D.2 What the protocol leaves open, measured
+#
+# **Do the learning rate, the state that is scored, or a GRU's reset gate decide who wins?**
+#
+# | preset | what you get | where |
+# |---|---|---|
+# | smoke | 8 × 8 digits; decides nothing | any CPU |
+# | laptop | permuted MNIST, two gates; stored runs | two CPU cores, an hour |
+# | paper | the learning rates of D.2 for two gates | a GPU |
+
+# %% tags=["parameters"]
+preset: str = "laptop"  # smoke, laptop or paper
+recompute: bool = False  # train what is missing instead of reading stored runs
+seeds: int = 0  # how many; 0 is the protocol's number
+gates: str = "all"  # or names joined by commas, like "UR,R,-"
+device: str = "auto"  # auto, cpu or cuda
+limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is no limit
+
+# %% tags=["nbval-ignore-output"]
+import numpy as np
+import pandas as pd
+
+from urgates.lab import Bench, figures
+from urgates.lab.scores import accuracies, best_run, best_stable
+
+bench = Bench(
+    "32d_open_choices",
+    preset=preset,
+    recompute=recompute,
+    seeds=seeds,
+    gates=gates,
+    device=device,
+    limit_minutes=limit_minutes,
+)
+bench
+
+# %% [markdown]
+# ## The learning rate
+#
+# > Learning rate swept in {2e-4, 5e-4, 1e-3, 2e-3} with three seeds each. […] The GRU model swept
+# > over learning rates {2e-4, 5e-4}; all methods were unstable at higher learning rates. (D.2)
+#
+# The rates of a gate and all its seeds train as one stack of models:
+
+# %%
+p = bench.protocol("pmnist")
+swept = {
+    cell: bench.runs("pmnist", cell, gates=("-", "UR"), rates=p.sweep) for cell in ("lstm", "gru")
+}
+tables = {cell: accuracies(runs) for cell, runs in swept.items()}
+print(f"rates {', '.join(map(str, p.sweep))}; {len(swept['lstm'].paths)} LSTMs in all")
+
+# %% [markdown]
+# **Deviation D50.** At preset `laptop` the sweep leaves out 2e-4, with which nothing would be
+# learned in so few steps, and adds 8e-3, to look for where training breaks.
+
+# %%
+fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
+for ax, (cell, table) in zip(axes, tables.items(), strict=True):
+    for name, part in table.groupby("gate", sort=False):
+        look = figures.style(name)
+        median = part.groupby("lr").valid.median()
+        ax.plot(median.index, median, **look, lw=1.8)
+        ax.plot(part.lr, part.valid, ls="", marker=".", color=look["color"], alpha=0.5)
+        fallen = part[part.diverged]
+        ax.plot(fallen.lr, fallen.valid, "x", color=look["color"], ms=9)
+    ax.set(xscale="log", xlabel="learning rate (log scale)", title=cell.upper())
+    ax.set_xticks(p.sweep, [f"{rate:g}" for rate in p.sweep])
+    ax.minorticks_off()
+axes[0].set_ylabel("best validation accuracy [%]")
+figures.legend(fig, ("-", "UR"))
+both = [runs for runs in swept.values() if runs]
+if both:
+    data = pd.concat(tables.values())
+    bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=both)
+
+# %% [markdown]
+# *Reading the figure:* dots are runs, lines their medians; × marks a run that diverged.
+#
+# Table 2's view, the best run of any rate, beside Fig. 5's, the best rate at which no seed
+# diverged:
+
+
+# %%
+def views(table):
+    """Both views of a table of runs, by gate."""
+    best, stable = best_run(table), best_stable(table)
+    return pd.concat({"best run": best, "best stable rate": stable}, axis=1)
+
+
+pd.concat({cell: views(table) for cell, table in tables.items()}).round(3)
+
+# %% [markdown]
+# ## Verdicts on stability
+#
+# A run counts as diverged if it is no longer finite, or if its training accuracy fell below 20 %
+# after it had been above 40 % (the paper does not say what it counted).
+
+# %%
+gru = tables["gru"].assign(high=tables["gru"].lr > 5e-4)
+share = gru.groupby("high").diverged.mean()
+high, low = (share.get(side, np.nan) for side in (True, False))
+bench.claim(
+    "G59",
+    holds=bool(high > low),
+    ours=f"diverged: {high:.0%} above 5e-4, {low:.0%} at or below",
+    runs=swept["gru"],
+)
+
+# %%
+widths = sorted({runs.protocol.hidden for runs in swept.values()})
+every = pd.concat(tables.values())
+bench.claim(
+    "G64",
+    holds=None,
+    ours=f"one width only, {widths[0]}: {int(every.diverged.sum())} of {len(every)} diverged",
+    runs=both or list(swept.values()),
+)
+
+# %% [markdown]
+# ## Which state is scored
+#
+# "Processed independently […] before the final fully-connected layer" (D.2): the head may read the
+# last hidden state (ours), average its logits over all steps, or be trained at every step and asked
+# at the end.
+
+# %%
+scored = {}
+if preset != "paper":
+    scored = {
+        "last state": swept["lstm"].at(p.lr).only("UR"),
+        "mean of logits": bench.runs("pmnist-mean-logits").only("UR"),
+        "loss at all steps": bench.runs("pmnist-all-steps").only("UR"),
+    }
+read = {name: best_stable(accuracies(runs)) for name, runs in scored.items() if runs}
+table = pd.concat({name: part.loc["UR"] for name, part in read.items()}, axis=1).T if read else None
+table
+
+# %% [markdown]
+# ## The GRU's reset gate
+#
+# With it a refined GRU has a third more parameters; without it, as many as the plain GRU
+# ([32b](32b_gru.ipynb)). What does it buy?
+
+# %%
+bare = bench.runs("pmnist", "gru-no-reset", gates=("-", "UR"))
+kept = accuracies(swept["gru"].at(p.lr)) if swept["gru"] else accuracies(swept["gru"])
+gates_of = {"with": best_stable(kept).valid, "without": best_stable(accuracies(bare)).valid}
+pd.DataFrame(gates_of).round(1)
+
+# %% [markdown]
+# ## What it costs
+
+# %%
+for runs in (*swept.values(), *list(scored.values())[1:], bare):
+    if runs:
+        print(runs.cell, runs.cost)
+
+# %% [markdown]
+# **Your turn**, from the top folder of the repository:
+#
+# - The sweep for two other gates: `urgates run 32d --preset laptop --recompute -p gates=U,R`
+#
+# **Next:** [32e_inside_a_reader](32e_inside_a_reader.ipynb), what a trained network does.
+# Back: [32c_zoneout](32c_zoneout.ipynb).
