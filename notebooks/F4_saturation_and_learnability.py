@@ -76,10 +76,8 @@ bench = Bench("F4_saturation_and_learnability")
 # %%
 refine = refined()  # the refine gate; explained below
 looks = {
-    "softsign": {"color": "#949494", "linestyle": "-", "label": "softsign"},
-    "sigmoid": {"color": figures.STYLE["-"]["color"], "linestyle": "-", "label": "sigmoid"},
-    "fast": {"color": "#cc78bc", "linestyle": "-", "label": "fast"},
-    "refine": {"color": figures.STYLE["R"]["color"], "linestyle": (0, (3, 1.5)), "label": "refine"},
+    name: {key: figures.style(g)[key] for key in ("color", "linestyle")} | {"label": name}
+    for name, g in {"softsign": "S", "sigmoid": "-", "fast": "F", "refine": "R"}.items()
 }
 three, four = (softsign, sigmoid, fast), (softsign, sigmoid, fast, refine)
 
