@@ -841,5 +841,5 @@ for name, wrong in {
 # print(compare(normal, sigmoid), compare(normal, fast), Problem().exponent(normal, 1e-12))
 # ```
 #
-# **Next:** [X1_kernels](X1_kernels.ipynb), every gate at speed.
+# **Next:** [F5_fast_gate](F5_fast_gate.ipynb), the gates in whole networks.
 # **Back:** [C_gradient_bands](C_gradient_bands.ipynb), the refine gate's gradient.

@@ -159,7 +159,7 @@ class Bench:
                 f"no stored timings {name!r} at {self.preset}; this measures them: "
                 f"urgates run {self.notebook} --preset {self.preset} --recompute"
             )
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype={"commit": str})  # a hash may be all digits
 
     def claim(
         self,
