@@ -42,7 +42,8 @@ import torch
 from scipy.stats import spearmanr, wasserstein_distance
 
 from urgates.lab import Bench, figures, show_source
-from urgates.lab.results import final_loss, solved, steps_to, stuck
+from urgates.lab.results import solved, stuck
+from urgates.lab.scores import ends, outcomes, thinned, words
 from urgates.lab.tasks import Adding, Copy
 from urgates.lab.training import Stack
 
@@ -207,27 +208,9 @@ copy
 
 
 # %%
-def curve(runs):
-    """At most forty points per run: means over equal stretches of training."""
-    stretch = max(runs.protocol.log_every, runs.protocol.steps // 40)
-    step = np.ceil(runs.frame.step.astype(float) / stretch) * stretch
-    return runs.frame.groupby(["gate", "seed", step], sort=False).loss.mean().reset_index()
-
-
-def draw(ax, runs):
-    """Learning curves of all gates, with the lines that claims speak of."""
-    baseline = runs.protocol.make_task().baseline
-    plotted = figures.curves(ax, curve(runs), baseline=baseline, log=True)
-    ax.axhline(0.05 * baseline, color="0.4", lw=1, ls=":", zorder=0)
-    ax.annotate("solved: 5 %", (0, 0.05 * baseline), (4, -10), textcoords="offset points",
-                color="0.4", fontsize="small")  # fmt: skip
-    return plotted
-
-
-# %%
 if copy:
     fig, ax = figures.subplots(size=(7.2, 3.6))
-    plotted = draw(ax, copy)
+    plotted = figures.memory_curves(ax, thinned(copy), copy.protocol.make_task().baseline)
     ax.set(
         title=f"Copy, N = {copy.protocol.make_task().length}", ylabel="cross-entropy (log scale)"
     )
@@ -239,28 +222,6 @@ if copy:
 # the quartiles. Colour is how the main gate starts; a dashed line has a refine gate, a dotted one
 # master gates. Compare solid with dashed lines of one colour: what does the refine gate change?
 
-
-# %%
-def ends(runs):
-    """Per gate and seed: share of the baseline's loss left, steps until 10 % of it are left."""
-    baseline = runs.protocol.make_task().baseline
-    found = {
-        g: pd.DataFrame({"left": final_loss(runs, g) / baseline, "steps": steps_to(runs, g)})
-        for g in runs.gates
-    }
-    return pd.concat(found, names=["gate", "seed"])
-
-
-def outcomes(runs):
-    """Medians over the seeds, in a word: solved, stuck, or between."""
-    table = ends(runs).groupby("gate").median().reindex(runs.gates)
-    for g in runs.gates if runs else ():
-        table.loc[g, "ours"] = (
-            "solved" if solved(runs, g) else "stuck" if stuck(runs, g) else "between"
-        )
-    return table
-
-
 # %%
 on_copy = outcomes(copy)
 fig3 = dict.fromkeys(("OR", "UR", "O", "C"), "solved") | {"U": "between"}
@@ -270,16 +231,7 @@ on_copy.round({"left": 3})
 # %% [markdown]
 # ## Copy: the verdicts
 
-
 # %%
-def words(values, *gates):
-    """A column in words: "UR 0.01, OR 0.02"."""
-    shown = (
-        f"{g.replace('-', 'LSTM')} {values[g]:{'.3g' if values[g] < 10 else '.0f'}}" for g in gates
-    )
-    return ", ".join(shown).replace("inf", "never").replace("nan", "–")
-
-
 left, four = on_copy.left, ("OR", "UR", "O", "C")
 bench.claim(
     "G32",
@@ -347,7 +299,7 @@ adding
 # %%
 if adding:
     fig, ax = figures.subplots(size=(7.2, 3.6))
-    plotted = draw(ax, adding)
+    plotted = figures.memory_curves(ax, thinned(adding), adding.protocol.make_task().baseline)
     title = f"Adding, N = {adding.protocol.make_task().length}"
     ax.set(title=title, ylabel="mean squared error (log scale)")
     figures.legend(fig, adding.read)

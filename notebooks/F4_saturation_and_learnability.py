@@ -76,10 +76,8 @@ bench = Bench("F4_saturation_and_learnability")
 # %%
 refine = refined()  # the refine gate; explained below
 looks = {
-    "softsign": {"color": "#949494", "linestyle": "-", "label": "softsign"},
-    "sigmoid": {"color": figures.STYLE["-"]["color"], "linestyle": "-", "label": "sigmoid"},
-    "fast": {"color": "#cc78bc", "linestyle": "-", "label": "fast"},
-    "refine": {"color": figures.STYLE["R"]["color"], "linestyle": (0, (3, 1.5)), "label": "refine"},
+    name: {key: figures.style(g)[key] for key in ("color", "linestyle")} | {"label": name}
+    for name, g in {"softsign": "S", "sigmoid": "-", "fast": "F", "refine": "R"}.items()
 }
 three, four = (softsign, sigmoid, fast), (softsign, sigmoid, fast, refine)
 
@@ -843,5 +841,5 @@ for name, wrong in {
 # print(compare(normal, sigmoid), compare(normal, fast), Problem().exponent(normal, 1e-12))
 # ```
 #
-# **Next:** [X1_kernels](X1_kernels.ipynb), every gate at speed.
+# **Next:** [F5_fast_gate](F5_fast_gate.ipynb), the gates in whole networks.
 # **Back:** [C_gradient_bands](C_gradient_bands.ipynb), the refine gate's gradient.

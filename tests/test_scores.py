@@ -1,4 +1,4 @@
-"""Accuracies by hand: what counts as diverged, Table 2's best run, Fig. 5's best stable rate."""
+"""Scores by hand: losses left and their words, what counts as diverged, Table 2's best run."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,16 @@ import pytest
 from urgates.lab.protocols import protocol
 from urgates.lab.records import run_stem
 from urgates.lab.runs import Runs
-from urgates.lab.scores import accuracies, at_best_rate, best_run, best_stable
+from urgates.lab.scores import (
+    accuracies,
+    at_best_rate,
+    best_run,
+    best_stable,
+    ends,
+    outcomes,
+    thinned,
+    words,
+)
 
 P = replace(protocol("pmnist", "laptop"), lr=0.01, steps=20, log_every=5, eval_every=5)
 SLOW, FAST = 0.01, 0.1
@@ -76,3 +85,25 @@ def test_a_level_just_kept_is_no_collapse(tmp_path):
         store(tmp_path, "UR", seed, SLOW, curve, 0.4)
     table = accuracies(Runs(tmp_path, P, "lstm", (1, 2, 3), ("UR",)))
     assert table.diverged.tolist() == [False, False, True]
+
+
+def test_losses_are_shares_of_the_baseline_and_missing_gates_say_so(tmp_path):
+    p = replace(protocol("adding", "laptop"), steps=400, log_every=1)  # baseline 1/6
+    for gate, level in (("UR", 0.03), ("-", 1.0), ("U", 0.5)):
+        lines = ["step,loss", *(f"{k},{level / 6}" for k in range(1, 401))]
+        stem = tmp_path / run_stem(p, "lstm", gate, 1, p.lr)
+        stem.with_name(f"{stem.name}.csv").write_text("\n".join(lines) + "\n")
+        record = {"task": "adding", "cell": "lstm", "gate": gate, "seed": 1, "status": "finished"}
+        record |= {"protocol": p.numbers}
+        stem.with_name(f"{stem.name}.json").write_text(json.dumps(record))
+    runs = Runs(tmp_path, p, "lstm", (1,), ("UR", "-", "U", "R"))
+    table = outcomes(runs)
+    assert table.ours.tolist() == ["solved", "stuck", "between", "not run"]
+    assert table.left[:3].tolist() == pytest.approx([0.03, 1, 0.5])
+    assert table.steps["UR"] == 1 and table.steps["-"] == float("inf")
+    assert ends(runs).loc["UR", 1].left == pytest.approx(0.03)
+    assert words(table.left, "UR", "-", "R") == "UR 0.03, LSTM 1, R –"
+    assert words(table.steps, "UR", "-") == "UR 1, LSTM never"
+    thin = thinned(runs, points=4)
+    assert thin.step[thin.gate == "UR"].tolist() == [100, 200, 300, 400]
+    assert "ours" not in outcomes(Runs(tmp_path, p, "gru", (1,), ("UR",)))

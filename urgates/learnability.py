@@ -13,13 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from urgates.saturation import Activation
+from urgates.saturation import Activation, sigmoid
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
-
-
-def _from_logit(x):
-    return np.exp(-np.logaddexp(0, -x))
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ class Problem:
         for _ in range(12):  # Newton steps within the panel
             off = tau - spent[i] - self._panels(gate, knots[i], x, 1)
             x = np.clip(x + off / self._pace(gate, x) * np.sign(knots[-1] - knots[0]), low, high)
-        return np.where(ended, self.optimum, _from_logit(x))
+        return np.where(ended, self.optimum, sigmoid.complement(-x))
 
     def exponent(self, gate: Activation, u, start: float = 0.5):
         """Local slope d ln u / d ln τ of the flow, where its complement is u."""
@@ -153,8 +149,8 @@ class Problem:
 
     def _pace(self, gate, x):
         """|dτ/dx|."""
-        u, f = _from_logit(x), _from_logit(-x)  # f^(k-2) may underflow: then it takes forever
-        with np.errstate(divide="ignore", over="ignore"):
+        u, f = sigmoid.complement(-x), sigmoid.complement(x)
+        with np.errstate(divide="ignore", over="ignore"):  # f^(k-2) may be 0: it takes forever
             return u / f ** (self.k - 2) / self.gain / gate.slope(u) ** 2
 
     def _panels(self, gate, a, b, count):
@@ -166,13 +162,13 @@ class Problem:
         return np.abs((pace * _WEIGHTS * width / 2).sum((-1, -2)))
 
     def _span(self, gate, a, b):
-        change = np.abs(_from_logit(b) - _from_logit(a))
+        change = np.abs(sigmoid.complement(b) - sigmoid.complement(a))
         count = (2 * np.abs(b - a) + self.k * change / 4).max()
         return self._panels(gate, a, b, math.ceil(count))
 
     def _knots(self, gate, start):
         end = min(max(self.optimum, gate.finest), 1 - 1e-12)
-        a, b = (math.log(u) - math.log1p(-u) for u in (start, end))
+        a, b = (-float(sigmoid.inverse(u)) for u in (start, end))
         count = math.ceil(4 * abs(b - a) + self.k * abs(end - start) / 4)
         return np.linspace(a, b, max(count, 1) + 1)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from urgates.activations import SYMMETRIC, pair
 from urgates.gates import band, refine
 from urgates.theory import refine_gradient
 
@@ -32,12 +33,16 @@ class Activation(NamedTuple):
 # ------------------------------------------------------------------ gates of one pre-activation
 
 
-def _sigmoid(z):
-    return np.exp(-np.logaddexp(0, -np.asarray(z, float)))
-
-
-def _logit(u):
-    return np.log(u) - np.log1p(-u)
+def _symmetric(name: str, slope: Callable, **known) -> Activation:
+    """A row of `SYMMETRIC` as an `Activation`."""
+    inverse = SYMMETRIC[name].inverse
+    return Activation(
+        name,
+        lambda z: pair(name, z)[1],
+        lambda u: np.sign(0.5 - u) * inverse(np.minimum(u, 1 - u)),
+        slope,
+        **known,
+    )
 
 
 def _smoothstep_root(u):
@@ -46,33 +51,27 @@ def _smoothstep_root(u):
     return 2 * np.sin(a) * np.sin(a + np.pi / 3)
 
 
-sigmoid = Activation(
+sigmoid = _symmetric(
     "sigmoid",
-    lambda z: _sigmoid(-z),
-    lambda u: -_logit(u),
     band,
     rate=lambda x: 1 / x,
-    time=lambda u: 1 / u - 1 / (1 - u) - 2 * _logit(u),
+    time=lambda u: 1 / u - 1 / (1 - u) + 2 * sigmoid.inverse(u),
 )
-softsign = Activation(  # normalised to a range of (0, 1) and a slope of 1/4 at 0
+softsign = _symmetric(  # normalised to a range of (0, 1) and a slope of 1/4 at 0
     "softsign",
-    lambda z: np.where(np.less(z, 0), 1 - 1 / (2 + np.abs(z)), 1 / (2 + np.abs(z))),
-    lambda u: np.sign(0.5 - u) * (1 / np.minimum(u, 1 - u) - 2),
     lambda u: np.minimum(u, 1 - u) ** 2,
     rate=lambda x: (3 * x) ** (-1 / 3),
     time=lambda u: (u**-3.0 - 8) / 3,
 )
-fast = Activation(  # σ(sinh z); by z alone, cosh z = √(1 + sinh² z)
+fast = _symmetric(  # σ(sinh z); by z alone, cosh z = √(1 + sinh² z)
     "fast",
-    lambda z: _sigmoid(-np.sinh(np.clip(z, -700, 700))),
-    lambda u: np.arcsinh(-_logit(u)),
-    lambda u: band(u) * np.hypot(1, _logit(u)),
+    lambda u: band(u) * np.hypot(1, sigmoid.inverse(u)),
     rate=lambda x: 1 / (x * np.log(x) ** 2),
 )
 smoothstep = Activation(  # a refine gate tied to its own main gate, r = f
     "smoothstep",
-    lambda z: refine(_sigmoid(-z), _sigmoid(-z)),
-    lambda u: -_logit(_smoothstep_root(u)),
+    lambda z: refine(sigmoid.complement(z), sigmoid.complement(z)),
+    lambda u: sigmoid.inverse(_smoothstep_root(u)),
     lambda u: 6 * band(_smoothstep_root(u)) ** 2,
     rate=lambda x: 1 / (4 * x),
 )
@@ -107,7 +106,7 @@ def refined(finest: float = 1e-16, step: float = 0.01) -> Activation:
 
     def slope(u):
         z_f, z_r, _ = np.moveaxis(at(u), -1, 0)
-        return np.hypot(*refine_gradient(_sigmoid(-z_f), _sigmoid(-z_r)))
+        return np.hypot(*refine_gradient(sigmoid.complement(z_f), sigmoid.complement(z_r)))
 
     def complement(s):
         u = np.exp(np.interp(np.abs(s), line[:, 2], x))
@@ -127,7 +126,7 @@ def refined(finest: float = 1e-16, step: float = 0.01) -> Activation:
 
 def _along(y):
     """d(z_f, z_r, arc length) / d ln u on the gradient line."""
-    p, q = _sigmoid(-y[:2])
+    p, q = sigmoid.complement(y[:2])
     d_f, d_r = refine_gradient(p, q)
     size = np.hypot(d_f, d_r)
     return -refine(p, q) / size * np.array([d_f / size, d_r / size, 1.0])
@@ -194,7 +193,8 @@ def activation(phi: Callable, complement: Callable | None = None, name="yours") 
 
     def slope(u):
         h = 0.02
-        z = [inverse(_sigmoid(_logit(np.asarray(u, float)) + j * h)) for j in (-2, -1, 1, 2)]
+        logit = -sigmoid.inverse(np.asarray(u, float))
+        z = [inverse(sigmoid.complement(-logit - j * h)) for j in (-2, -1, 1, 2)]
         return 12 * h * band(u) / -(z[0] - 8 * z[1] + 8 * z[2] - z[3])
 
     return Activation(name, upper, inverse, slope, finest * 1.1)

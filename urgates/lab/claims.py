@@ -39,7 +39,7 @@ _BANDS, _PROTOCOLS = "C_gradient_bands", "D_protocols"
 _MEMORY, _PIXELS, _FORGET = "31_synthetic_memory", "32_pixel_images", "E1_synthetic_forgetting"
 _CIFAR, _GRU = "32a_sequential_cifar", "32b_gru"
 _ZONEOUT, _CHOICES = "32c_zoneout", "32d_open_choices"
-_LEARN = "F4_saturation_and_learnability"
+_LEARN, _FAST = "F4_saturation_and_learnability", "F5_fast_gate"
 
 _OURS = "our derivation"  # from the setting of paper 2's §4.1, not quoted from it
 
@@ -190,12 +190,31 @@ _LEDGER = {
             "–", "exact", _LEARN),
     "F16": (_OURS, "The fast gate's gradient falls sooner in z, yet is larger at equal activation",
             "–", "exact", _LEARN),
+    "F17": ("paper 2, §3", "The fast gate adds no parameters", "none", "exact", _FAST),
+    "F18": ("paper 2, §3", "A refine gate adds parameters, where the input gate stays free",
+            "additional", "exact", _FAST),
+    "F19": ("paper 2, §3", "A fast gate costs less time than such a refine gate",
+            "cheaper", "measured", _FAST),
     "F20": (_OURS, "The refine gate has the sigmoid's order: it learns twice as fast, not faster",
             "–", "exact", _LEARN),
+    "F21": ("paper 2, abstract",
+            "On long tasks the fast gate beats earlier ones: refine next, then sigmoid, softsign",
+            "more accurate", "training", _FAST),
+    "F22": ("paper 2, abstract",
+            "On pixel images the fast gate beats earlier ones: refine next, then sigmoid, softsign",
+            "more accurate", "training", _FAST),
+    "F23": ("paper 2, §3", "The state stays bounded, where the input gate is tied",
+            "bounded", "exact", _FAST),
+    "F24": ("paper 2, §3", "The fast gate is complementary to bias schemes: UF beats U and F",
+            "complementary", "training", _FAST),
     "F25": ("paper 2, §2.2", "Long time scales force forget gates into saturation",
             "must face it", "exact", _LEARN),
     "F26": (_OURS, "The fast gate's gradient cannot explode: it is at most 0.279",
             "–", "exact", _LEARN),
+    "F27": (_OURS, "The fast gate is numerically safe: finite both ways for z up to ±10,000",
+            "–", "exact", _FAST),
+    "F28": ("paper 2, §3", "The fast gate brings no hyperparameter of its own",
+            "none", "exact", _FAST),
 }  # fmt: skip
 
 CLAIMS: dict[str, Claim] = {name: Claim(*row) for name, row in _LEDGER.items()}

@@ -157,6 +157,22 @@ def curves(
     return pd.concat(plotted, ignore_index=True) if plotted else frame.head(0)
 
 
+def memory_curves(ax: Axes, frame: pd.DataFrame, baseline: float) -> pd.DataFrame:
+    """`curves` of losses on a log scale, with the lines that claims speak of.
+
+    Args:
+        frame: columns gate, seed, step and loss.
+        baseline: loss of the best constant predictor; 5 % of it count as solved.
+    Returns:
+        The plotted numbers.
+    """
+    plotted = curves(ax, frame, baseline=baseline, log=True)
+    ax.axhline(0.05 * baseline, color="0.4", lw=1, ls=":", zorder=0)
+    ax.annotate("solved: 5 %", (0, 0.05 * baseline), (4, -10), textcoords="offset points",
+                color="0.4", fontsize="small")  # fmt: skip
+    return plotted
+
+
 def accuracy_curves(axes: Sequence[Axes], frame: pd.DataFrame) -> pd.DataFrame:
     """Two panels as Fig. 5: accuracy on training batches (80 means), and on validation images.
 

@@ -1,13 +1,63 @@
-"""Accuracies as §3.2 counts them: Table 2's best run, Fig. 5's best stable rate, divergence.
+"""What runs come to: the losses of §3.1's memory tasks, and accuracies as §3.2 counts them.
 
-A run is one (gate, learning rate, seed); accuracies are in per cent of the images.
+A run is one (gate, learning rate, seed); losses are shares of the best constant predictor's,
+accuracies per cent of the images: Table 2's best run, Fig. 5's best stable rate, divergence.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 
-from urgates.lab.runs import Runs
+from urgates.lab.runs import Runs, final_loss, solved, steps_to, stuck
 
 KNEW, FORGOT = 0.4, 0.2  # training accuracy that a collapsed run once had, and then fell below
+
+# ------------------------------------------------------------------ losses
+
+
+def thinned(runs: Runs, points: int = 40) -> pd.DataFrame:
+    """Learning curves of at most so many points a run: means over equal stretches of training.
+
+    Returns:
+        Columns gate, seed, step, loss.
+    """
+    stretch = max(runs.protocol.log_every, runs.protocol.steps // points)
+    step = np.ceil(runs.frame.step.astype(float) / stretch) * stretch
+    return runs.frame.groupby(["gate", "seed", step], sort=False).loss.mean().reset_index()
+
+
+def ends(runs: Runs) -> pd.DataFrame:
+    """By gate and seed: `left`, the share of the baseline's loss, and `steps` until 10 % of it."""
+    baseline = runs.protocol.make_task().baseline
+    found = {
+        g: pd.DataFrame({"left": final_loss(runs, g) / baseline, "steps": steps_to(runs, g)})
+        for g in runs.gates
+    }
+    return pd.concat(found, names=["gate", "seed"])
+
+
+def outcomes(runs: Runs) -> pd.DataFrame:
+    """By gate: medians of `ends` over the seeds, and how it ended, `ours`.
+
+    That is "solved", "stuck", "between" or, without a finished run, "not run".
+    """
+    table = ends(runs).groupby("gate").median().reindex(runs.gates)
+    for g, left in table.left.items() if runs else ():
+        word = "solved" if solved(runs, g) else "stuck" if stuck(runs, g) else "between"
+        table.loc[g, "ours"] = "not run" if np.isnan(left) else word
+    return table
+
+
+def words(values: Mapping[str, float], *gates: str) -> str:
+    """Values by gate in words: "UR 0.01, OR 0.02"."""
+    shown = (
+        f"{g.replace('-', 'LSTM')} {values[g]:{'.3g' if values[g] < 10 else '.0f'}}" for g in gates
+    )
+    return ", ".join(shown).replace("inf", "never").replace("nan", "–")
+
+
+# ------------------------------------------------------------------ accuracies
 
 
 def accuracies(runs: Runs) -> pd.DataFrame:
