@@ -7,12 +7,14 @@ import pytest
 import torch
 from plain_lstm import best_accuracy, permutation
 from sklearn.datasets import load_digits
+from torch import nn
 
+from urgates.lab.networks import build
 from urgates.lab.protocols import protocol
 from urgates.lab.runs import Runs
 from urgates.lab.scores import accuracies
 from urgates.lab.tasks import bit_reversal
-from urgates.lab.training import train
+from urgates.lab.training import Stack, train
 
 SEEDS = (1, 2, 3)
 
@@ -37,6 +39,23 @@ def test_an_independent_lstm_reaches_the_same_accuracy_within_seed_spread(tmp_pa
     assert min(ours + theirs) > 30, (ours, theirs)  # all have learned, guessing gives 10
     spread = (stdev(ours) ** 2 + stdev(theirs) ** 2) ** 0.5
     assert abs(mean(ours) - mean(theirs)) < 3 * spread, (ours, theirs)
+
+
+def test_from_one_start_and_on_the_same_images_torch_trains_to_the_same_losses():
+    p = replace(protocol("pmnist", "smoke"), hidden=64)
+    stack, network = Stack(p, "lstm", "-", (1,), "cpu"), build(p, "lstm", "-", 1)
+    lstm, head = nn.LSTM(1, 64, batch_first=True), network.head
+    lstm.load_state_dict(network.rnn.state_dict())
+    parameters = [*lstm.parameters(), *head.parameters()]
+    adam = torch.optim.Adam(parameters, p.lr)
+    for step in range(30):
+        x, y = stack.task.batch(1, step, p.batch)
+        loss = nn.functional.cross_entropy(head(lstm(x)[0][:, -1]), y)
+        adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, p.clip)
+        adam.step()
+        assert loss.item() == pytest.approx(stack.advance()["loss"].item(), rel=1e-3), step
 
 
 def test_its_permutation_is_ours():
