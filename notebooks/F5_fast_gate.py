@@ -587,7 +587,7 @@ medians[["valid", "test", "seeds"]].reindex(ORDER).round(1)
 
 # %%
 if any(pixels[:2]):
-    fig, axes = figures.subplots(1, 2, size=(9.6, 4), sharey=True)
+    fig, axes = figures.subplots(1, 2, size=(8.6, 3.5), sharey=True)
     frame = pd.concat([runs.frame for runs in pixels[:2] if runs])
     plotted = figures.accuracy_curves(axes, frame)
     figures.legend(fig, [g for g in ORDER if g in set(frame.gate)])
