@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from urgates.lab import figures
 from urgates.lab.runs import Runs, final_loss, solved, steps_to, stuck
 
 KNEW, FORGOT = 0.4, 0.2  # training accuracy that a collapsed run once had, and then fell below
@@ -23,8 +24,7 @@ def thinned(runs: Runs, points: int = 40) -> pd.DataFrame:
         Columns gate, seed, step, loss.
     """
     stretch = max(runs.protocol.log_every, runs.protocol.steps // points)
-    step = np.ceil(runs.frame.step.astype(float) / stretch) * stretch
-    return runs.frame.groupby(["gate", "seed", step], sort=False).loss.mean().reset_index()
+    return figures.thinned(runs.frame, "loss", stretch)
 
 
 def ends(runs: Runs) -> pd.DataFrame:
