@@ -1,28 +1,32 @@
 """Reads MNIST and CIFAR-10 in their official formats, and fetches them where they are missing.
 
 n images of T pixels in scanline order with C channels. Files lie below `$URGATES_DATA`, or in the
-user's cache folder where that is unset. Whatever is not exactly as published is refused.
+user's cache folder where that is unset. Whatever is not exactly as published is refused, unless
+`$URGATES_DATA_UNCHECKED` names the data set: then any copy of the same format will do.
 """
 
 import gzip
+import hashlib
 import os
-import sys
 import tarfile
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
+
+from urgates.lab.tasks.fetch import fetch
 
 with warnings.catch_warnings():  # in a notebook its progress bar would ask for ipywidgets
     warnings.simplefilter("ignore")
     import pooch
 
 CLASSES = 10
+_PIECE = 1 << 20
 
 Images = tuple[Tensor, Tensor, Tensor, Tensor]
 """Training images [n, T, C] uint8 and their classes [n] int64, then the same of the test set."""
@@ -48,6 +52,12 @@ class Format:
     files: tuple[str, ...] = ()
     md5: tuple[str, ...] = ()
     """Of each file, or of the archive."""
+    sha256: tuple[str, ...] = ()
+    """Of each file's content, unpacked; none if any content will do."""
+
+    def published(self, path: Path) -> str:
+        """The SHA-256 that the content of a file must have; empty if any will do."""
+        return self.sha256[self.files.index(path.name)] if self.sha256 else ""
 
 
 FORMATS = {
@@ -71,6 +81,12 @@ FORMATS = {
             "9fb629c4189551a2d022fa330f9573f3",
             "ec29112dd5afa0611ce80d1b7f02629c",
         ),
+        sha256=(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
     ),
     "cifar10": Format(
         pixels=32 * 32,
@@ -82,6 +98,14 @@ FORMATS = {
         url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         files=(*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"),
         md5=("c32a1d4ab5d03f1284b67883e8d87530",),
+        sha256=(
+            "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+            "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+            "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+            "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+            "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+        ),
     ),
     "digits": Format(pixels=8 * 8, channels=1, white=16, train=1500, test=297),
 }
@@ -92,14 +116,32 @@ def data_root() -> Path:
     return Path(os.environ.get("URGATES_DATA") or pooch.os_cache("urgates")).expanduser()
 
 
+def unchecked() -> tuple[str, ...]:
+    """The data sets whose content is taken as it is: `$URGATES_DATA_UNCHECKED`, joined by commas.
+
+    Raises ValueError for a name that is none of a data set with files.
+    """
+    text = os.environ.get("URGATES_DATA_UNCHECKED", "")
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    known = [name for name, form in FORMATS.items() if form.files]
+    if not set(names) <= set(known):
+        raise ValueError(
+            f"URGATES_DATA_UNCHECKED must name data sets among {', '.join(known)}, joined by "
+            f"commas, got {text!r}"
+        )
+    return names
+
+
 def load(name: str) -> Images:
     """All images of "mnist", "cifar10" or "digits"; missing files are fetched first.
 
     Raises ValueError for an unknown name and for a file that is not as published, MissingData for
     a file that cannot be fetched.
     """
-    paths = download(name)
-    return READERS[name](FORMATS[name], *paths)
+    paths, form = download(name), FORMATS[name]
+    if name in unchecked():
+        form = replace(form, sha256=())
+    return READERS[name](form, *paths)
 
 
 def download(name: str) -> list[Path]:
@@ -114,7 +156,9 @@ def _locate(form: Format, file: str) -> Path:
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _fetch(form, path)
+            with FileLock(data_root() / f".{form.folder}.lock"):  # or two fill one .part
+                if not path.is_file():
+                    _fetch(form, path)
         except (OSError, ValueError) as error:
             raise MissingData(
                 f"{path} is missing and fetching it failed ({error}). Put {file} (source: "
@@ -125,52 +169,75 @@ def _locate(form: Format, file: str) -> Path:
 
 
 def _fetch(form: Format, path: Path) -> None:
-    """Fetch one file, or all files of an archive; each appears whole or not at all."""
-    pooch.get_logger().setLevel("WARNING")  # its log lines would end up in notebooks' outputs
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
+    """Fetch one file, or what is missing of an archive; each appears whole or not at all."""
     if form.url.endswith("/"):
-        known = f"md5:{form.md5[form.files.index(path.name)]}"
-        pooch.retrieve(form.url + path.name, known, path.name, path.parent, downloader=downloader)
-        return
-    with TemporaryDirectory(dir=path.parent) as folder:
-        archive = pooch.retrieve(form.url, f"md5:{form.md5[0]}", path=folder, downloader=downloader)
-        with tarfile.open(archive) as members:
-            for file in form.files:
-                part = Path(folder, file)
+        return fetch(form.url + path.name, path, form.md5[form.files.index(path.name)])
+    archive = path.parent / form.url.rpartition("/")[2]
+    fetch(form.url, archive, form.md5[0])
+    with tarfile.open(archive) as members:
+        for file in form.files:
+            if not (path.parent / file).is_file():
+                part = path.parent / f"{file}.part"
                 part.write_bytes(members.extractfile(f"{form.folder}/{file}").read())
                 part.replace(path.parent / file)
+    archive.unlink()
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
+def read_idx(path: Path, shape: tuple[int, ...], sha256: str = "") -> Tensor:
     """A gzipped idx file of bytes as uint8 of exactly `shape`; ValueError for anything else.
 
-    The header is big-endian: 2048 + the number of dimensions, then the dimensions.
+    The header is big-endian: 2048 + the number of dimensions, then the dimensions. `sha256` is
+    what the unpacked content must have, empty if any will do.
     """
+    header = np.array([2048 + len(shape), *shape], dtype=">u4").tobytes()
+    expected = int(np.prod(shape))
     try:
-        raw = gzip.decompress(path.read_bytes())
+        content = _unpacked(path, len(header) + expected)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _refuse(path, f"not a whole gzip file ({error})") from error
-    header = np.array([2048 + len(shape), *shape], dtype=">u4").tobytes()
-    found = raw[: len(header)]
+    found = bytes(content[: len(header)])
     if found != header:
         raise _refuse(path, f"it starts with {found.hex(' ', 4)}, expected {header.hex(' ', 4)}")
-    pixels = np.frombuffer(raw, np.uint8, offset=len(header))
-    if pixels.size != np.prod(shape):
-        raise _refuse(path, f"{pixels.size} bytes after the header, expected {np.prod(shape)}")
-    return torch.from_numpy(pixels.reshape(shape).copy())
+    count = len(content) - len(header)
+    if count != expected:
+        several = "more than" if count > expected else f"{count} bytes instead of"
+        raise _refuse(path, f"{several} the expected {expected} bytes after the header")
+    _vouch(path, content, sha256)
+    return torch.frombuffer(content, dtype=torch.uint8, offset=len(header)).view(shape)
 
 
-def read_cifar(path: Path, count: int) -> tuple[Tensor, Tensor]:
+def _unpacked(path: Path, size: int) -> bytearray:
+    """At most `size` + 1 bytes of what a gzip file holds: a bomb is not unpacked to see its end."""
+    content = bytearray()
+    with gzip.open(path) as packed:
+        while piece := packed.read(min(_PIECE, size + 1 - len(content))):
+            content += piece
+    return content
+
+
+def read_cifar(path: Path, count: int, sha256: str = "") -> tuple[Tensor, Tensor]:
     """`count` records of a binary CIFAR-10 file: images [n, 1024, 3] uint8, classes [n] int64.
 
-    A record is a class byte and the red, green and blue planes. ValueError for anything else.
+    A record is a class byte and the red, green and blue planes. ValueError for anything else,
+    `sha256` as in `read_idx`.
     """
-    raw = np.fromfile(path, np.uint8)
-    if raw.size != count * 3073:
-        raise _refuse(path, f"{raw.size} bytes, expected {count} records of 3073 bytes")
+    size = path.stat().st_size
+    if size != count * 3073:
+        raise _refuse(path, f"{size} bytes, expected {count} records of 3073 bytes")
+    raw = np.fromfile(path, np.uint8, count * 3073)
     records = torch.from_numpy(raw).view(count, 3073)
-    pixels = records[:, 1:].view(count, 3, 1024).transpose(1, 2).contiguous()
-    return pixels, _classes(path, records[:, 0])
+    labels = _classes(path, records[:, 0])
+    _vouch(path, raw, sha256)
+    return records[:, 1:].view(count, 3, 1024).transpose(1, 2).contiguous(), labels
+
+
+def _vouch(path: Path, content: bytearray | np.ndarray, sha256: str) -> None:
+    """Refuse a content that is not the published one."""
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 and found != sha256:
+        names = [name for name, form in FORMATS.items() if path.name in form.files]
+        own = f", or set URGATES_DATA_UNCHECKED={names[0]} to use your own copy as it is"
+        raise _refuse(path, f"its content has SHA-256 {found}, as published {sha256}", own)
 
 
 def _classes(path: Path, labels: Tensor) -> Tensor:
@@ -179,23 +246,24 @@ def _classes(path: Path, labels: Tensor) -> Tensor:
     return labels.long()
 
 
-def _refuse(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path}: {why}; delete the file and it is fetched anew")
+def _refuse(path: Path, why: str, instead: str = "") -> ValueError:
+    return ValueError(f"{path}: {why}; delete the file and it is fetched anew{instead}")
 
 
 def _mnist(form: Format, *paths: Path) -> Images:
     sets = []
     for n, images, labels in ((form.train, *paths[:2]), (form.test, *paths[2:])):
-        x = read_idx(images, (n, 28, 28)).view(n, form.pixels, 1)
-        sets += [x, _classes(labels, read_idx(labels, (n,)))]
+        x = read_idx(images, (n, 28, 28), form.published(images)).view(n, form.pixels, 1)
+        sets += [x, _classes(labels, read_idx(labels, (n,), form.published(labels)))]
     return tuple(sets)
 
 
 def _cifar10(form: Format, *paths: Path) -> Images:
     *train, test = paths
-    parts = [read_cifar(path, form.train // len(train)) for path in train]
+    n = form.train // len(train)
+    parts = [read_cifar(path, n, form.published(path)) for path in train]
     x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    return x, y, *read_cifar(test, form.test)
+    return x, y, *read_cifar(test, form.test, form.published(test))
 
 
 def _digits(form: Format) -> Images:
