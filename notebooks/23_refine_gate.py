@@ -281,9 +281,10 @@ bench.save(fig, "climb", data=climbs)
 
 # %% [markdown]
 # Two to three times faster, and the same power of time: parallel lines. The refine gate does not
-# abolish saturation, it halves its price. What it changes in kind is the *reach*: two gates that
-# are both 0.94 act like one of 0.99, and a saturated $f$ can be undone by $r$ alone, down to
-# $f^2$. Whether that matters is measured on real tasks in [31](31_synthetic_memory.ipynb) and
+# abolish saturation, it halves its price. What it changes in kind is the *reach* upwards: two
+# gates that are both 0.94 act like one of 0.99. Downwards $r$ alone does little: at $f^2$ the decay
+# period is still more than half of what it was (Prop. 2), so a saturated $f$ must itself come down.
+# Whether that matters is measured on real tasks in [31](31_synthetic_memory.ipynb) and
 # [E1](E1_synthetic_forgetting.ipynb).
 
 # %% [markdown]

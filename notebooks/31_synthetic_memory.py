@@ -275,8 +275,8 @@ bench.claim(
 )
 
 # %% [markdown]
-# Why do master gates fail? "We hypothesize [it] is due to the suboptimal
-# magnitudes of the gates at initialization." Doubled magnitudes (Eqs. 26–27) make tied master gates
+# Why do master gates fail? "[W]e hypothesize [it] is due to the suboptimal magnitudes of the gates
+# at initialization […]." Doubled magnitudes (Eqs. 26–27) make tied master gates
 # a refine gate (Prop. 4): OR *is* an OM of the right magnitude, but tied as well. It cannot
 # separate the two, and we train no rescaled OM that is untied. So the hypothesis stays open, unless
 # its premise fails:

@@ -272,7 +272,7 @@ swept = bench.protocol("pmnist").sweep if preset == "paper" else None
 pmnist = bench.runs("pmnist", rates=swept)
 table = accuracies(pmnist)
 medians = best_stable(table)
-medians.reindex(pmnist.gates).round(1)
+medians.reindex(pmnist.gates).round({"valid": 1, "test": 1})
 
 # %%
 if pmnist:
@@ -346,7 +346,7 @@ if preset != "paper":
 smnist = bench.runs("smnist")
 scanline = accuracies(smnist)
 easy = best_stable(scanline)
-easy.reindex([g for g in smnist.gates if g in easy.index]).round(1)
+easy.reindex([g for g in smnist.gates if g in easy.index]).round({"valid": 1, "test": 1})
 
 # %%
 if smnist:

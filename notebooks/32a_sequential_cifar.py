@@ -101,7 +101,7 @@ starred(TABLE_2[[row]], TABLE_2_DIVERGED).T
 scifar = bench.runs("scifar", rates=p.sweep if preset == "paper" else None)
 table = accuracies(scifar)
 medians = best_stable(table)
-medians.reindex(scifar.gates).round(1)
+medians.reindex(scifar.gates).round({"valid": 1, "test": 1})
 
 # %%
 if scifar:

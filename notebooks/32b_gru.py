@@ -116,7 +116,7 @@ task, row = ("scifar", "sCIFAR") if paper_size else ("pmnist", "pMNIST")
 gru = bench.runs(task, "gru", rates=(2e-4, 5e-4) if paper_size else None)
 table = accuracies(gru)
 medians = best_stable(table)
-medians.reindex(gru.gates).round(1)
+medians.reindex(gru.gates).round({"valid": 1, "test": 1})
 
 # %%
 if gru:

@@ -19,8 +19,6 @@
 #
 # **Which sentences of the paper hold, at which scale, and where is the evidence?**
 #
-# Covers: Table 1
-#
 # A page of seconds: it only collects what the other notebooks decided.
 
 # %% tags=["parameters"]

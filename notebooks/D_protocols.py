@@ -47,7 +47,7 @@ bench
 # ## Synthetic memory (D.1)
 #
 # > All models consisted of single layer LSTMs with 256 hidden units, trained with the Adam
-# > optimizer with learning rate 1e-3. Gradients were clipped at 1.0. (D.1)
+# > optimizer […] with learning rate 1e-3. Gradients were clipped at 1.0. (D.1)
 #
 # Protocols are data: every number carries its source. These are the paper's values, with our
 # choices where the paper is silent:

@@ -71,7 +71,8 @@ bench = Bench("F4_saturation_and_learnability")
 # | fast | $\sigma(\sinh z)$ |
 #
 # All pass through $(0, \frac12)$ with the slope $\frac14$. What matters happens where $f = \varphi$
-# is so near 1 that floating point rounds it to 1; so we compute with the *complement* $u = 1-f$.
+# is so near 1 that floating point rounds it to 1; so we compute with the *complement* $u = 1-f$
+# (in this notebook $u$ is never the candidate of [20](20_gated_rnns.ipynb)).
 
 # %%
 refine = refined()  # the refine gate; explained below
@@ -256,13 +257,13 @@ bench.claim("F03", holds=halves, ours=f"gap falls by {ratios.min():.2f} to {rati
 # ## The flow of the gate's value (our derivation)
 #
 # By the chain rule $f$ moves with the *square* of the gradient: once to move $z$, once to move $f$.
-# With $g(u)$ for the gradient $\varphi'$ at activation $1-u$, and $K = c_{t_0}k$, below the target:
+# With $s(u)$ for the slope $\varphi'$ at activation $1-u$, and $K = c_{t_0}k$, below the target:
 #
 # $$
-# \frac{du}{d\tau} = -K\,(1-u)^{k-1}\,g(u)^2
+# \frac{du}{d\tau} = -K\,(1-u)^{k-1}\,s(u)^2
 # $$
 #
-# So training time is an integral, and only $g(u)$ tells gates apart: what counts is the gradient
+# So training time is an integral, and only $s(u)$ tells gates apart: what counts is the gradient
 # *at equal activation*, not at equal $z$.
 
 # %%
@@ -472,9 +473,9 @@ bench.save(fig, "gain_at_equal_activation", data=gain)
 # %% [markdown]
 # ## The rates for λ* = 1 (our derivation)
 #
-# Near $f = 1$ the factor $f^{k-1}$ is 1 and $K\tau = \int du/g(u)^2$:
+# Near $f = 1$ the factor $f^{k-1}$ is 1 and $K\tau = \int du/s(u)^2$:
 #
-# | gate | $g(u)$ | $1-f$ after time $\tau$ |
+# | gate | $s(u)$ | $1-f$ after time $\tau$ |
 # |---|---|---|
 # | softsign | $u^2$ | $(3K\tau)^{-1/3}$ |
 # | sigmoid | $u$ | $1/(K\tau)$ |
@@ -629,7 +630,7 @@ bench.save(fig, "local_exponents", data=exponents)
 # flow stops at
 #
 # $$
-# T = \int \frac{df}{K f^{k-1} g^2} < \infty
+# T = \int \frac{df}{K f^{k-1} s^2} < \infty
 # $$
 #
 # and descent with rate 0.001 gets there after $T/0.001$ steps, within 1 %.

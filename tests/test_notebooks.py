@@ -343,6 +343,18 @@ def test_publishing_again_changes_no_byte(pair):
     assert report.changed and b"43" in twin.read_bytes()
 
 
+def test_words_are_carried_over_without_executing(pair):
+    script, twin = pair
+    text, before = script.read_text(), twin.read_bytes()
+    assert not notebooks.carry_text(script) and twin.read_bytes() == before
+    script.write_text(text.replace("# **Does it run?**", "# **Does it walk?**\n#\n# Or fly?"))
+    assert notebooks.carry_text(script) and notebooks.check(script) == []
+    assert b"the answer is 42" in twin.read_bytes() and b"Or fly?" in twin.read_bytes()
+    script.write_text(text.replace("the answer is", "so it is"))
+    with pytest.raises(ValueError, match=r"the code of 20_toy.py must be its twin's"):
+        notebooks.carry_text(script)
+
+
 def test_a_blemished_notebook_is_not_published(tmp_path):
     script = toy(tmp_path, "20_toy", "import sys\nprint('careful', file=sys.stderr)")
     (report,) = runner.run([script], publishing=True)

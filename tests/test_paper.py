@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -82,6 +84,33 @@ def test_files_that_readme_names_exist():
     named = re.findall(r"(?:^|\s)((?:notebooks|figures|tests)/[\w./]+)", README, re.MULTILINE)
     missing = [name for name in links + named if not (ROOT / name.rstrip("/.")).exists()]
     assert links and not missing
+
+
+def test_two_notebooks_tell_the_same_cost_of_a_gate():
+    """26 times a step of its own, D repeats it, X1 takes turns with torch: published together."""
+    cost = pd.read_csv(ROOT / "figures/26_gate_ablations/cost.csv").set_index("layer")
+    turns = pd.read_csv(ROOT / "figures/X1_kernels/runs/lstm_laptop.csv").query("hidden == 256")
+    for gate in ("-", "U", "UR"):
+        ratio = cost.loc[gate, "time / torch.nn.LSTM"] / turns.set_index("gate").ratio[gate]
+        assert 1 / 1.35 < ratio < 1.35, f"{gate}: publish 26 again on a quiet machine"
+
+
+def test_learning_rates_are_not_rounded_away():
+    shown = []
+    for twin in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(twin, as_version=4).cells:
+            for output in cell.get("outputs", ()):
+                shown += rates(output.get("data", {}).get("text/plain", ""))
+    assert shown and min(shown) > 0
+
+
+def rates(text: str) -> list[float]:
+    """The numbers below the heading `lr` of a printed table."""
+    head, *rows = text.splitlines() or [""]
+    if "lr" not in head.split():
+        return []
+    back = head.split().index("lr") - len(head.split())
+    return [float(row.split()[back]) for row in rows if row.strip() and "NaN" not in row]
 
 
 def test_conda_installs_what_pyproject_pins():

@@ -122,6 +122,33 @@ def stamped(executed: NotebookNode, script: Path, preset: str, device: str) -> N
     return notebook
 
 
+def carry_text(script: Path) -> bool:
+    """Take a script's text cells over into its twin, which need not be executed for that.
+
+    Returns whether the twin changed.
+    Raises:
+        ValueError: if the code differs: then only executing makes a twin (`urgates publish`).
+    """
+    twin = script.with_suffix(".ipynb")
+    source, notebook = read(script), nbformat.read(twin, as_version=4)
+    if _code(source) != _code(notebook):
+        raise ValueError(f"the code of {script.name} must be its twin's: run `urgates publish`")
+    cells = iter([cell for cell in notebook.cells if cell.cell_type == "code"])
+    notebook.cells = [next(cells) if c.cell_type == "code" else c for c in source.cells]
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"c{number:03}"
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+    notebook.metadata.urgates.source_sha256 = source_sha256(script)
+    text, old = nbformat.writes(notebook) + "\n", twin.read_text(encoding="utf-8")
+    if text != old:
+        write_atomically(twin, text.encode())
+    return text != old
+
+
+def _code(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def source_sha256(script: Path) -> str:
     """Hash of a script's text, the same whatever its line ends."""
     return hashlib.sha256(Path(script).read_text(encoding="utf-8").encode()).hexdigest()
