@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import urgates
 from urgates import GATES, kernels
-from urgates.kernels import Inputs, Recurrence, cpu, native, reference
+from urgates.kernels import Inputs, Recurrence, build, cpu, native, reference
 from urgates.kernels.reference import Gradients
 from urgates.lab.timing import error_ratios
 
@@ -247,7 +247,7 @@ def test_without_a_working_compiler_the_torch_kernel_runs_and_says_so_once(cxx, 
     monkeypatch.setattr(native, "_LIBRARIES", {})
     kernels._say_once.cache_clear()
     if cxx is None:
-        monkeypatch.setattr(native.shutil, "which", lambda name: None)
+        monkeypatch.setattr(build.shutil, "which", lambda name: None)
         assert "native" not in kernels.available()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -273,16 +273,3 @@ def test_two_processes_may_build_at_once_and_leave_one_library(tmp_path):
         out, error = run.communicate(timeout=120)
         assert "torch.Size([4, 3])" in out, error
     assert [p.suffix for p in (tmp_path / "urgates").iterdir()] == [".so"]
-
-
-def test_a_cache_that_cannot_be_used_costs_a_build_only(tmp_path, monkeypatch):
-    (tmp_path / "urgates").write_text("a file where the folder should be")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    r = Recurrence("gru", urgates.gate("-"), keep_reset=False)
-    assert native._build(r).urgates_forward
-    monkeypatch.setattr(native, "_cache_folder", lambda: tmp_path)
-    name = native._build(r)._name
-    assert name.startswith(str(tmp_path))
-    (tmp_path / "damaged").write_bytes(b"")
-    os.replace(tmp_path / "damaged", name)  # in place, it would pull the rug from under the process
-    assert native._build(r).urgates_forward

@@ -8,8 +8,10 @@
 // used: NaN must stay NaN.
 
 #include <atomic>
+#include <exception>
 #include <limits>
-#include <system_error>
+#include <new>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -282,20 +284,30 @@ void parallel(N items, N threads, Work work) {
     Work& work;
     N items;
     std::atomic<N> next{0};
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;  // the first one; it must not leave its thread
     static void run(void* p) {
       Loop& loop = *(Loop*)p;
-      for (N i; (i = loop.next++) < loop.items;) loop.work(i);
+      try {
+        for (N i; !loop.failed && (i = loop.next++) < loop.items;) loop.work(i);
+      } catch (...) {
+        if (!loop.failed.exchange(true)) loop.error = std::current_exception();
+      }
     }
   } loop{work, items};
   if (threads > items) threads = items;
-  if (threads > 1 && GOMP_parallel) return GOMP_parallel(Loop::run, &loop, threads, 0);
-  std::vector<std::thread> pool;
-  try {
-    while ((N)pool.size() < threads - 1) pool.emplace_back(Loop::run, &loop);
-  } catch (const std::system_error&) {  // no more threads to be had: those there do the work
+  if (threads > 1 && GOMP_parallel) GOMP_parallel(Loop::run, &loop, threads, 0);
+  else {
+    std::vector<std::thread> pool;
+    pool.reserve(threads);
+    try {
+      while ((N)pool.size() < threads - 1) pool.emplace_back(Loop::run, &loop);
+    } catch (const std::exception&) {  // no more threads to be had: those there do the work
+    }
+    Loop::run(&loop);
+    for (auto& thread : pool) thread.join();
   }
-  Loop::run(&loop);
-  for (auto& thread : pool) thread.join();
+  if (loop.error) std::rethrow_exception(loop.error);
 }
 
 void run(const Args& a, bool back) {
@@ -332,7 +344,18 @@ void run(const Args& a, bool back) {
     weights(a, s, m, first, count, sums.data() + m * cuts, cuts);
   });
 }
+
+// 1 if there is no memory: nothing else is thrown here, and nothing may be thrown into Python
+int answer(const Args* a, bool back) noexcept {
+  try {
+    run(*a, back);
+    return 0;
+  } catch (const std::bad_alloc&) {
+  } catch (const std::length_error&) {  // more than a vector can ever hold
+  }
+  return 1;
+}
 }  // namespace
 
-extern "C" void urgates_forward(const Args* a) { run(*a, false); }
-extern "C" void urgates_backward(const Args* a) { run(*a, true); }
+extern "C" int urgates_forward(const Args* a) { return answer(a, false); }
+extern "C" int urgates_backward(const Args* a) { return answer(a, true); }

@@ -1,32 +1,26 @@
 """The recurrence as a compiled loop over time, on the CPU in float32.
 
 `native.cpp` is the loop; one gate's C statements, printed by SymPy from its Python formula, are
-spliced into it and a plain call of the C++ compiler makes a small library, kept in the user's cache
-folder under a hash of source, compiler and CPU.  Nothing is linked with fast-math flags: the
-process's treatment of tiny and non-finite numbers stays as it was.
+spliced into it and a plain call of the C++ compiler makes a small library (`build`).  Nothing is
+linked with fast-math flags: the process's treatment of tiny and non-finite numbers stays as it was.
 M models, B batch, T time, H hidden units, G rows of the weights.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shlex
-import shutil
-import subprocess
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from urgates import symbolic
+from urgates.kernels import build
+from urgates.kernels.build import BuildError, compiler
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States
 
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
-LINK = ("-shared", "-fPIC", "-pthread")
+__all__ = ["BuildError", "backward", "compiler", "forward", "library", "stash_width", "unfit"]
+
 _HERE = Path(__file__).parent
 
 # ------------------------------------------------------------------ source
@@ -72,77 +66,11 @@ def source(r: Recurrence) -> str:
 # ------------------------------------------------------------------ build
 
 
-class BuildError(RuntimeError):
-    """The library cannot be built or loaded; the message is one line."""
-
-
-def compiler() -> str | None:
-    """The command of the C++ compiler: the environment's CXX, or the first one found."""
-    return os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-
-
-def _call(cxx: str, *arguments: str) -> str:
-    full = [*shlex.split(cxx), *arguments]
-    try:
-        done = subprocess.run(full, check=True, capture_output=True, text=True)
-        return done.stdout
-    except (OSError, subprocess.CalledProcessError) as e:
-        said = (getattr(e, "stderr", "") or str(e)).strip() or "no message"
-        lines = said.splitlines()
-        line = next((x for x in lines if "error" in x), lines[0])
-        raise BuildError(f"{cxx} failed: {line}") from e
-
-
-@cache
-def _target(cxx: str) -> tuple[str, str]:
-    """The flag that means this CPU, and all macros set with it: they name CPU and compiler."""
-    for flag in ("-march=native", "-mcpu=native"):
-        try:
-            return flag, _call(cxx, flag, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull)
-        except BuildError as e:
-            error = e
-    raise error
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "urgates"
-
-
-def _compile(cxx: str, text: str, folder: Path, name: str) -> Path:
-    """Compile into `folder`; other processes see the whole library or none."""
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        cpp, so = Path(work) / "native.cpp", Path(work) / "native.so"
-        cpp.write_text(text)
-        _call(cxx, _target(cxx)[0], *FLAGS, *LINK, str(cpp), "-o", str(so))
-        return so.replace(folder / name)
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
-    for function in (library.urgates_forward, library.urgates_backward):
-        function.argtypes, function.restype = [ctypes.POINTER(_Args)], None
-    return library
-
-
 def _build(r: Recurrence) -> ctypes.CDLL:
-    cxx = compiler()
-    if cxx is None:
-        raise BuildError("no C++ compiler found (c++, g++, clang++, or set CXX)")
-    text = source(r)
-    digest = hashlib.sha256("\0".join((cxx, text, *FLAGS, *LINK, *_target(cxx))).encode())
-    name = f"{digest.hexdigest()[:24]}.so"
-    folder = _cache_folder()
-    try:
-        if (folder / name).exists():
-            return _load(folder / name)
-        folder.mkdir(parents=True, exist_ok=True)
-        return _load(_compile(cxx, text, folder, name))
-    except OSError:  # a folder that cannot be written, or a damaged library in it
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                return _load(_compile(cxx, text, Path(folder), name))
-            except OSError as e:
-                raise BuildError(f"cannot build or load the library: {e}") from e
+    library = build.load(source(r))
+    for function in (library.urgates_forward, library.urgates_backward):
+        function.argtypes, function.restype = [ctypes.POINTER(_Args)], ctypes.c_int
+    return library
 
 
 _LIBRARIES: dict[str, ctypes.CDLL | BuildError] = {}
@@ -208,7 +136,10 @@ def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **mor
         setattr(args, name, _View(v.data_ptr(), **strides))
     for name, v in buffers.items():
         setattr(args, name, v.data_ptr())
-    getattr(library(r), f"urgates_{which}")(ctypes.byref(args))
+    failed = getattr(library(r), f"urgates_{which}")(ctypes.byref(args))
+    if failed:
+        sizes = "M = {}, T = {}, B = {}, H = {}".format(*x.shape)
+        raise MemoryError(f"no memory for the native kernel's {which} pass with {sizes}")
 
 
 def stash_width(r: Recurrence, x: Inputs) -> int:
