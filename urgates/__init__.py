@@ -1,8 +1,28 @@
 """Gated recurrent networks that remember: the gates, layers and kernels of the UR-gates paper."""
 
-from urgates.cells import GRUCell, LSTMCell
-from urgates.gates import GATES, Gate, gate
-from urgates.rnn import GRU, LSTM
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from urgates.cells import GRUCell, LSTMCell
+    from urgates.gates import GATES, Gate, gate
+    from urgates.rnn import GRU, LSTM
 
 __version__ = "0.1.0"
 __all__ = ["GATES", "GRU", "LSTM", "GRUCell", "Gate", "LSTMCell", "gate"]
+
+_MODULES = ("activations", "cells", "gates", "kernels", "rnn", "starts", "symbolic")
+
+
+def __getattr__(name: str):
+    """Import what is asked for: torch takes seconds, which `urgates --help` need not wait for."""
+    if name in _MODULES:
+        return import_module(f"urgates.{name}")
+    if name in __all__:
+        home = {"LSTM": "rnn", "GRU": "rnn", "LSTMCell": "cells", "GRUCell": "cells"}
+        return getattr(import_module(f"urgates.{home.get(name, 'gates')}"), name)
+    raise AttributeError(f"module 'urgates' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,8 +1,9 @@
 """The book as files: scripts `notebooks/NN_name.py` (the truth) and their executed twins `.ipynb`.
 
-`find`, `read` and `declared` know the scripts; `stamped` turns an executed notebook into the twin
-that is committed and `check` says what is wrong with a pair; `coverage` and `callouts` read the
-text: which equations a notebook covers, where we deviate from the paper.  runner.py executes.
+`read` and `declared` know the scripts, which places.py finds; `stamped` turns an executed notebook
+into the twin that is committed and `check` says what is wrong with a pair; `coverage` and
+`callouts` read the text: which equations a notebook covers, where we deviate from the paper.
+runner.py executes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,33 +19,13 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from urgates.lab.places import checkout
+from urgates.lab.places import find, headline
 from urgates.lab.records import commit
 from urgates.lab.storage import write_atomically
 
 LIMIT_BYTES = 1_000_000  # GitHub renders larger notebooks erratically
 EXACT = "exact"  # the preset of notebooks that declare none: nothing in them is trained
 Scalar = str | int | float | bool
-
-
-def find(names: Sequence[str] = (), root: Path | None = None) -> list[Path]:
-    """The scripts of the named notebooks, or of all, in the order of the book.
-
-    Args:
-        names: "31", "31_synthetic_memory" or a path to either file of the pair.
-        root: the checkout (here and below); the present one if not given.
-    Raises:
-        ValueError: for a name that no notebook has; the message lists the notebooks.
-    """
-    scripts = {path.stem: path for path in sorted((root or checkout()).glob("notebooks/*_*.py"))}
-    chosen = []
-    for name in map(str, names):
-        stem = Path(name.removesuffix(".py").removesuffix(".ipynb")).name
-        matches = [s for s in scripts if stem in (s, s.split("_")[0])]
-        if not matches:
-            raise ValueError(f"notebook must be one of {', '.join(scripts)}, got {name!r}")
-        chosen += matches
-    return [path for stem, path in scripts.items() if not names or stem in chosen]
 
 
 def read(script: Path) -> NotebookNode:
@@ -272,9 +253,8 @@ def contents(folder: str = "", root: Path | None = None) -> str:
     """
     rows = []
     for script in find(root=root):
-        title, question = (part.replace("\n", " ") for part in _text(script).split("\n\n")[:2])
         link = f"[{script.stem}]({folder}{script.stem}.ipynb)"
-        rows.append(f"| {link} | {title.removeprefix('# ')} | {question.strip('*')} |")
+        rows.append(f"| {link} | {' | '.join(headline(script))} |")
     return "\n".join(["| notebook | about | question |", "|---|---|---|", *rows])
 
 

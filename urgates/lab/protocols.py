@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 
 from urgates.gates import GATES
 from urgates.lab import tasks
+from urgates.lab.places import PRESETS
 
-PRESETS = ("smoke", "laptop", "paper")
 _TASKS = {  # a variant, like "pmnist-long", is its task in other circumstances
     "copy": tasks.Copy,
     "adding": tasks.Adding,

@@ -15,8 +15,8 @@ from urgates.gates import gate as find_gate
 from urgates.lab import protocols
 from urgates.lab.claims import CLAIMS, verdict
 from urgates.lab.networks import Network, trained
-from urgates.lab.places import checkout
-from urgates.lab.protocols import PRESETS, Protocol
+from urgates.lab.places import PRESETS, checkout
+from urgates.lab.protocols import Protocol
 from urgates.lab.records import commit, device_name
 from urgates.lab.runs import (
     Runs,
