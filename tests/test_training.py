@@ -51,7 +51,7 @@ def test_paper_protocols_hold_the_paper_s_numbers():
     assert (copy.hidden, copy.lr, copy.steps, copy.make_task().length) == (256, 1e-3, 100_000, 500)
     assert (adding.hidden, adding.lr, adding.make_task().length) == (256, 1e-3, 2000)
     forgetting = protocol("forgetting", "paper")
-    assert (forgetting.hidden, forgetting.lr, forgetting.steps) == (64, 1e-4, 10_000)
+    assert (forgetting.hidden, forgetting.lr, forgetting.steps) == (64, 1e-4, 20_000)
     assert forgetting.forget_bias == 6.0
     pmnist = protocol("pmnist", "paper")
     assert (pmnist.hidden, pmnist.batch, pmnist.downsize) == (512, 50, 16)
@@ -97,15 +97,18 @@ def test_a_seed_starts_every_gate_alike_and_draws_its_gate_bias_once():
     assert not torch.equal(other.rnn.weight_ih_l0, refined.rnn.weight_ih_l0)
 
 
-def test_forgetting_starts_saturated():
-    p = protocol("forgetting", "paper")
-    for gate in p.gates:
-        network = build(p, "lstm", gate, 1)
-        x = torch.zeros(1, 1, 2)  # at h = 0 and x = 0 only the biases speak
-        effective = network.rnn.gates(x)
-        expected = torch.full((64,), 6.0).sigmoid()
-        torch.testing.assert_close(effective["g"].flatten(), expected)
-        torch.testing.assert_close(effective["i"].flatten(), 1 - expected, atol=1e-6, rtol=0)
+@pytest.mark.parametrize(
+    ("task", "gate", "tied"),
+    [("forgetting", "R", True), ("forgetting", "-", False), ("forgetting-tied", "-", True)],
+)
+def test_forgetting_starts_saturated(task, gate, tied):
+    network = build(protocol(task, "paper"), "lstm", gate, 1)
+    x = torch.zeros(1, 1, 2)  # at h = 0 and x = 0 only the biases speak
+    effective = network.rnn.gates(x)
+    expected = torch.full((64,), 6.0).sigmoid()
+    torch.testing.assert_close(effective["g"].flatten(), expected)
+    written = 1 - expected if tied else torch.full((64,), 0.5)
+    torch.testing.assert_close(effective["i"].flatten(), written, atol=1e-6, rtol=0)
 
 
 def one_model_steps(p, cell, gate, seed, steps):

@@ -1,7 +1,9 @@
 """Where gates start: one bias a unit, drawn so that decay periods spread as the paper wants them.
 
 All are biases of a sigmoid; `activations.matched` carries them over to other activations.
-H hidden units, b bias, u uniform draw, T memory in steps of a unit with forget gate e^(-1/T).
+The weights' start, which the paper leaves open, is a choice of four.
+H hidden units, I inputs, b bias, u uniform draw, T memory in steps of a unit with forget gate
+e^(-1/T).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 POWER = 0.56  # Mahto et al. (2021) took it for English text, fixed, in the middle of three layers
 
@@ -61,3 +63,32 @@ def gamma_quantile(p: Tensor, shape: float) -> Tensor:
         beyond = torch.special.gammaincc(torch.full_like(p, shape), middle.exp()) > p
         low, high = torch.where(beyond, middle, low), torch.where(beyond, high, middle)
     return middle.exp()
+
+
+# ------------------------------------------------------------------ weights
+
+WEIGHT_INITS = {
+    "torch": "U(±1/√H) throughout, as torch.nn",
+    "fan-in": "truncated normal, each map by its own fan-in: deviations 1/√I and 1/√H",
+    "joint": "truncated normal of deviation 1/√(I + H), as in the authors' library of 2019",
+    "joint-kaiming": "normal of deviation √(2/(I + H)), as in the first author's later code",
+}
+
+
+@torch.no_grad()
+def weights(kind: str, w_x: Tensor, w_h: Tensor) -> None:
+    """Draw input weights [rows, I] and state weights [rows, H] in place, from torch's generator.
+
+    Truncation is at two deviations. Raises ValueError unless `kind` is one of `WEIGHT_INITS`.
+    """
+    if kind not in WEIGHT_INITS:
+        raise ValueError(f"kind must be one of {', '.join(WEIGHT_INITS)}, got {kind!r}")
+    bound, joint = w_h.shape[-1] ** -0.5, w_x.shape[-1] + w_h.shape[-1]
+    for w in (w_x, w_h):
+        if kind == "torch":
+            nn.init.uniform_(w, -bound, bound)
+        elif kind == "joint-kaiming":
+            nn.init.normal_(w, std=(2 / joint) ** 0.5)
+        else:
+            std = (w.shape[-1] if kind == "fan-in" else joint) ** -0.5
+            nn.init.trunc_normal_(w, std=std, a=-2 * std, b=2 * std)

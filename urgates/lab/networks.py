@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from urgates import starts
+from urgates.gates import gate as find_gate
 from urgates.lab.protocols import Protocol
 from urgates.lab.records import model_path
 from urgates.lab.storage import load_checkpoint
@@ -17,7 +19,7 @@ CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False
 class Network(nn.Module):
     """A recurrent layer and a task's head: x [B, T, I] -> [B, O], or [B, k, O] for k steps.
 
-    Its gates start as the protocol says (forget bias, chrono's t_max, a tied start).
+    Its weights and gates start as the protocol says.
     """
 
     def __init__(self, protocol: Protocol, cell: str, gate: str):
@@ -27,7 +29,10 @@ class Network(nn.Module):
         task = protocol.make_task()
         self.decode = task.decode
         # A GRU's gate starts at 0, as torch's does (the paper does not say).
-        options = {"forget_bias": protocol.forget_bias} if cell == "lstm" else {}
+        forget_bias = protocol.forget_bias
+        if find_gate(gate).auxiliary and protocol.variant_bias is not None:
+            forget_bias = protocol.variant_bias
+        options = {"forget_bias": forget_bias} if cell == "lstm" else {}
         if cell in protocol.zoneout:
             options["zoneout"] = protocol.zoneout[cell]
         # The head comes first, so that its weights do not depend on how many the gate draws.
@@ -41,9 +46,13 @@ class Network(nn.Module):
             t_max=protocol.t_max,
             **options,
         )
-        if protocol.tied_start and "i" in self.rnn.rows:
-            with torch.no_grad():
-                self.rnn.bias_ih_l0[self.rnn.rows["i"]] = -protocol.forget_bias
+        if protocol.weight_init != "torch":  # the layer's own, drawn already
+            starts.weights(protocol.weight_init, self.rnn.weight_ih_l0, self.rnn.weight_hh_l0)
+        with torch.no_grad():
+            if protocol.tied_start and "i" in self.rnn.rows:
+                self.rnn.bias_ih_l0[self.rnn.rows["i"]] = -forget_bias
+            if "r" in self.rnn.rows:
+                self.rnn.bias_ih_l0[self.rnn.rows["r"]] += protocol.refine_bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Read a sequence and answer."""

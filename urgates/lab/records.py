@@ -93,6 +93,7 @@ class Record:
             CsvLog(self._path(m, ".csv"), columns, rows)
             for m, rows in enumerate(self.state["rows"])
         ]
+        self.stopped = ""
         self._clock = time.monotonic()
 
     def _path(self, m: int, suffix: str) -> Path:
@@ -144,6 +145,21 @@ class Record:
                     self.best.setdefault(name, p.detach().clone())[m] = p.detach()[m]
         return accuracy
 
+    def stop(self, until: int, goal: float) -> str:
+        """Why to stop before the protocol's last step, for the JSON; "" to go on.
+
+        `until` steps are enough, or every living model's mean loss over its last ten rows is below
+        `goal` (0: no limit).
+        """
+        step = self.stack.step
+        self.stopped = f"at {step} steps, as asked" if 0 < until <= step else ""
+        if goal and step and step % self.protocol.log_every == 0:
+            logs = [log for log, living in zip(self.logs, self.stack.alive, strict=True) if living]
+            recent = [log.last(1, 10) for log in logs]
+            if all(len(losses) == 10 and sum(losses) < 10 * goal for losses in recent):
+                self.stopped = f"at {step} steps: loss below {goal:.4g}"
+        return self.stopped
+
     def save(self) -> None:
         """Sync the CSVs, then write the checkpoint, then the provenance of each seed."""
         now = time.monotonic()
@@ -165,7 +181,10 @@ class Record:
             results = {k: self.state[k] for k in ("best_valid_accuracy", "best_step")}
             if done:
                 results["test_accuracy"] = self.stack.accuracy("test", self.best).tolist()
-        shared = provenance(self.stack) | {"wall_seconds": round(self.state["seconds"], 1)}
+        stopped = {"stopped": self.stopped} if self.stopped and not done else {}
+        shared = (
+            stopped | provenance(self.stack) | {"wall_seconds": round(self.state["seconds"], 1)}
+        )
         for m, (seed, rate) in enumerate(zip(self.stack.seeds, self.stack.rates, strict=True)):
             died_at = self.stack.died_at[m]
             status = "partial" if not done else "finished" if died_at is None else "diverged"

@@ -233,6 +233,8 @@ def train(
     device: str = "auto",
     *,
     rates: Iterable[float] | None = None,
+    until: int = 0,
+    goal: float = 0.0,
     limit_minutes: float = 0.0,
     progress: bool = True,
     checkpoint_seconds: float = 60.0,
@@ -241,8 +243,9 @@ def train(
 
     Its models are every seed at every rate of `rates` (the protocol's only, if not given). Writes
     a CSV and a JSON per model and a checkpoint per stack into `out_dir`. `limit_minutes > 0`
-    stops in time, with status "partial"; the same call then goes on. `progress` shows a bar on a
-    terminal and a line per tenth elsewhere.
+    stops in time, with status "partial"; the same call then goes on. So do `until` steps, and
+    `goal`, a loss that every living model is below over its last ten rows; the JSON then says
+    why it stopped. `progress` shows a bar on a terminal and a line per tenth elsewhere.
 
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
@@ -261,7 +264,9 @@ def train(
         closing.callback(record.close)
         show = _Progress(f"{protocol.task} {cell} {gate}", stack.step, protocol.steps, progress)
         closing.callback(show.close)
-        while not stack.done and not 0 < 60 * limit_minutes < time.monotonic() - begun:
+        while not (stack.done or record.stop(until, goal)):
+            if 0 < 60 * limit_minutes < time.monotonic() - begun:
+                break
             record.add(stack.advance())
             if stack.step % protocol.log_every == 0:
                 show.row(stack.step, record.row())

@@ -1,0 +1,140 @@
+"""The queue: trainings in order of worth, resumable at any moment, one process a core.
+
+`QUEUE` lists what the book still wants to know, the most telling first. Every training is a run
+like any other, below `runs/<preset>/<notebook>/`: stop it whenever you like, start it again and it
+goes on; `urgates publish` takes over what is there.
+"""
+
+import json
+import os
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+from urgates.lab.protocols import Protocol, protocol
+from urgates.lab.records import run_stem
+from urgates.lab.training import train
+
+SOLVED = 0.01  # of the baseline's loss: nothing is left to learn
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stack to train: `seeds` at `rates`, up to `until` steps (0: all of the protocol's)."""
+
+    notebook: str
+    task: str
+    preset: str
+    gate: str
+    seeds: tuple[int, ...] = (1,)
+    rates: tuple[float, ...] = ()
+    until: int = 0
+    cell: str = "lstm"
+
+    @property
+    def protocol(self) -> Protocol:
+        """What it is trained under."""
+        return protocol(self.task, self.preset)
+
+    @property
+    def steps(self) -> int:
+        """How many it makes, unless it is solved before."""
+        return min(self.until or self.protocol.steps, self.protocol.steps)
+
+    @property
+    def goal(self) -> float:
+        """The loss at which it is solved; 0 where a task has no baseline."""
+        return SOLVED * (self.protocol.make_task().baseline or 0.0)
+
+    def folder(self, root: Path) -> Path:
+        """Where its files go."""
+        return Path(root) / "runs" / self.preset / self.notebook / "runs"
+
+    def state(self, root: Path) -> tuple[str, int, float]:
+        """("waiting", "begun" or "done", steps made, seconds spent), as its first record tells."""
+        stem = run_stem(self.protocol, self.cell, self.gate, self.seeds[0], self.rates[:1])
+        path = self.folder(root) / f"{stem}.json"
+        if not path.exists():
+            return "waiting", 0, 0.0
+        record = json.loads(path.read_text(encoding="utf-8"))
+        done = record["status"] != "partial" or record["steps"] >= self.steps
+        done = done or "loss below" in record.get("stopped", "")
+        return "done" if done else "begun", record["steps"], record["wall_seconds"]
+
+    def run(self, root: Path, limit_minutes: float = 0.0) -> None:
+        """Train it, or go on."""
+        train(
+            *(self.protocol, self.cell, self.gate, self.seeds, self.folder(root)),
+            **{"rates": self.rates, "until": self.steps, "goal": self.goal},
+            **{"limit_minutes": limit_minutes, "progress": False},
+        )
+
+
+def each(notebook: str, tasks: str, preset: str, gates: str, *stacks, **options) -> list[Training]:
+    """Every task × stack of seeds × gate (words separated by spaces), gates innermost."""
+    keys = product(tasks.split(), stacks or ((1, 2, 3),), gates.split())
+    return [Training(notebook, task, preset, gate, seeds, **options) for task, seeds, gate in keys]
+
+
+def work(queue: Sequence[Training], root: Path, *, jobs: int = 2, minutes: float = 0.0) -> int:
+    """Train what is left of the queue, `jobs` processes of one thread each; how many failed.
+
+    Each is stopped after `minutes` (0: never), to go on when the queue is worked on again. An
+    error in one does not stop the others: it is printed.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
+    left = [training for training in queue if training.state(root)[0] != "done"]
+    failed = 0
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = {pool.submit(training.run, root, minutes): training for training in left}
+        for future in as_completed(futures):
+            training = futures[future]
+            if error := future.exception():
+                failed += 1
+                traceback.print_exception(error)
+            print(f"{training}: {training.state(root)[0]}", flush=True)
+    return failed
+
+
+def table(queue: Sequence[Training], root: Path) -> pd.DataFrame:
+    """One row per training: what it is, its state, steps made and wanted, hours left.
+
+    Hours are guessed from the seconds a step that other gates of the task and preset have taken.
+    """
+    rows = []
+    for training in queue:
+        state, steps, seconds = training.state(root)
+        key = {name: getattr(training, name) for name in ("task", "preset", "cell", "gate")}
+        key |= {"seeds": " ".join(map(str, training.seeds)), "state": state, "steps": steps}
+        models = len(training.seeds) * max(len(training.rates), 1)
+        pace = seconds / steps / models if steps else None
+        rows.append(key | {"of": training.steps, "models": models, "pace": pace})
+    frame = pd.DataFrame(rows)
+    pace = frame.pace.fillna(frame.groupby(["task", "preset", "cell"]).pace.transform("median"))
+    left = (frame.of - frame.steps).where(frame.state != "done", 0)
+    return frame.assign(hours=left * frame.models * pace / 3600).drop(columns="pace")
+
+
+_NINE = "UR R - U OR O C UM OM"
+_MEMORY, _FORGET, _CHOICES = "31_synthetic_memory", "E1_synthetic_forgetting", "32d_open_choices"
+_STARTS = ("torch", "fan-in", "joint", "joint-kaiming")
+_FIVE = (1, 2, 3, 4, 5)
+
+QUEUE: list[Training] = [
+    *each(_MEMORY, "copy", "paper", _NINE, (1,), until=20_000),
+    *each(_FORGET, "forgetting", "paper", "R - UR", _FIVE),
+    *each(_FORGET, "forgetting-split", "paper", "R", _FIVE),
+    *each(_FORGET, "forgetting-tied", "paper", "-", _FIVE),
+    *each(_FORGET, "forgetting-batch-50", "paper", "R -", _FIVE),
+    *each(_CHOICES, " ".join(f"pmnist-{start}" for start in _STARTS), "laptop", "- UR R"),
+    *each(_CHOICES, " ".join(f"copy-{start}" for start in _STARTS), "laptop", "- UR R"),
+    *each(_FORGET, " ".join(f"forgetting-{start}" for start in _STARTS), "paper", "- R"),
+    *each(_MEMORY, "adding", "paper", "R UR OR - U", (1,)),
+    *each(_MEMORY, "copy", "paper", "UR - R U OR O C UM OM", (2,), (3,), until=20_000),
+]
