@@ -134,7 +134,7 @@ QUEUE: list[Training] = [
     *each(_FORGET, "forgetting-batch-50", "paper", "R -", _FIVE),
     *each(_CHOICES, " ".join(f"pmnist-{start}" for start in _STARTS), "laptop", "- UR R"),
     *each(_CHOICES, " ".join(f"copy-{start}" for start in _STARTS), "laptop", "- UR R"),
-    *each(_FORGET, " ".join(f"forgetting-{start}" for start in _STARTS), "paper", "- R"),
+    *each(_FORGET, "forgetting-torch forgetting-joint forgetting-joint-kaiming", "paper", "- R"),
     *each(_MEMORY, "adding", "paper", "R UR OR - U", (1,)),
     *each(_MEMORY, "copy", "paper", "UR - R U OR O C UM OM", (2,), (3,), until=20_000),
 ]
