@@ -151,8 +151,8 @@ bench.protocol("adding")
 # classes the output has, and what is clipped at 1.0.
 #
 # **Deviation D32.** Our choices: batches as the protocol says (10 at preset `paper`, as in a later
-# paper on the same two tasks); one-hot tokens of width 10 straight into the cell; ten output classes
-# for eight symbols, so a fresh model starts at $\log 10$ and reaches $\log 8$ by learning which
+# paper on the same two tasks); one-hot tokens of width 10 straight into the cell; ten output
+# classes for eight symbols, so a fresh model starts at $\log 10$ and reaches $\log 8$ by learning which
 # tokens never occur; the gradient of each model clipped by its global norm.
 
 # %% [markdown]
