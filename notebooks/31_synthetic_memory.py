@@ -152,8 +152,8 @@ bench.protocol("adding")
 #
 # **Deviation D32.** Our choices: batches as the protocol says (10 at preset `paper`, as in a later
 # paper on the same two tasks); one-hot tokens of width 10 straight into the cell; ten output
-# classes for eight symbols, so a fresh model starts at $\log 10$ and reaches $\log 8$ by learning which
-# tokens never occur; the gradient of each model clipped by its global norm.
+# classes for eight symbols, so a fresh model starts at $\log 10$ and reaches $\log 8$ by learning
+# which tokens never occur; the gradient of each model clipped by its global norm.
 
 # %% [markdown]
 # **Deviation D33.** Chrono's $T_{max}$ is the hidden size, the only link the paper gives (§3). In
