@@ -273,23 +273,6 @@ def test_run_passes_what_is_declared_and_counts_verdicts(tmp_path, monkeypatch, 
     assert "smoke True 2.0" in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["run", "99"], "notebook must be one of 20_toy, got '99'"),
-        (["run", "20", "-p", "seeds=3"], "must be one of seed, got 'seeds'"),
-        (["run", "20", "-p", "seed=x"], "seed must be of type int, got 'x'"),
-        (["run", "--preset", "huge"], "preset must be one of smoke, laptop, paper, got 'huge'"),
-        (["run", "--jobs", "0"], "jobs must be at least 1, got 0"),
-        (["data", "imagenet"], "imagenet"),
-    ],
-)
-def test_wrong_usage_names_the_choices(pair, monkeypatch, capsys, arguments, complaint):
-    monkeypatch.chdir(pair[0].parent)
-    assert main(arguments) == 2
-    assert complaint in capsys.readouterr().err
-
-
 def test_undeclared_parameters_are_refused(pair, tmp_path):
     with pytest.raises(ValueError, match="must be among seed"):
         runner.execute(pair[0], tmp_path / "out.ipynb", {"sede": 1})

@@ -391,8 +391,10 @@ def test_exact_claims_need_no_runs_and_training_claims_do(checkout, capsys):
     [
         ({"preset": "huge"}, r"preset is 'huge'.*laptop"),
         ({"gates": "UR,XX"}, "XX"),
+        ({"gates": "UR, UR"}, "gates is 'UR, UR'; expected every name once"),
         ({"seeds": -1}, "seeds is -1"),
         ({"device": "abacus"}, "device is 'abacus'"),
+        ({"device": "meta"}, "device is 'meta'; expected auto, cpu, cuda or cuda:N"),
         ({"limit_minutes": -1.0}, "limit_minutes is -1"),
         ({"limit_minutes": float("nan")}, "limit_minutes is nan"),
         ({"recompute": "yes"}, "recompute is 'yes'"),

@@ -95,10 +95,10 @@ def test_a_plain_loop_of_another_gate_is_refused():
 
 
 def test_the_command_prints_and_writes(tmp_path, capsys):
-    csv = tmp_path / "bench.csv"
+    csv = tmp_path / "time.csv"
     sizes = "--hidden 8,16 --time 5 --batch 2 --pairs 1 --threads 1 --device cpu"
-    assert main(["bench", *sizes.split(), "--gates", "UR,-", "--csv", str(csv)]) == 0
+    assert main(["time", *sizes.split(), "--gates", "UR,-", "--csv", str(csv)]) == 0
     assert capsys.readouterr().out.count("x torch.nn") == 4
     assert len(csv.read_text().splitlines()) == 5
-    assert main(["bench", "--hidden", "0"]) == 2
-    assert "hidden must be a positive int" in capsys.readouterr().err
+    assert main(["time", "--hidden", "0"]) == 2
+    assert "--hidden: must be whole numbers" in capsys.readouterr().err

@@ -1,45 +1,95 @@
 """The command `urgates` (also `python -m urgates`): the notebooks, timings, claims and data.
 
-Thin: what it does is in urgates.lab (runner.py, claims.py, tasks/data.py), which is imported
-only when a command needs it, because the slim package works without the extra [lab].
+Thin: what it does is in urgates.lab (runner.py, claims.py, timing.py, tasks/data.py), which is
+imported only when a command needs it: help and wrong usage are answered at once, and the slim
+package works without the extra [lab].
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+
+from urgates import __version__
+from urgates.lab import places
 
 
 def _run(options: argparse.Namespace) -> int:
-    from urgates.lab import notebooks, protocols
+    scripts, given = places.find(options.notebooks), _given(options.parameter)
+    bare = [] if options.recompute else _without_runs(scripts, options)
+    from urgates.lab import notebooks, results
 
-    if options.preset not in protocols.PRESETS:
-        choices = ", ".join(protocols.PRESETS)
-        raise ValueError(f"preset must be one of {choices}, got {options.preset!r}")
     parameters = {"preset": options.preset, "recompute": options.recompute}
-    for script in notebooks.find(options.notebooks):
-        parameters |= notebooks.convert(script, dict(options.parameter))
-    return _execute(options, parameters=parameters)
+    for script in scripts:
+        parameters |= notebooks.convert(script, given)
+    results.check_settings(**parameters)
+    code = _execute(options, [s for s in scripts if s not in bare], parameters=parameters)
+    if bare:
+        print(f"left out: {_nothing_stored(bare, options.preset)}")
+    return code
+
+
+def _given(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    given = dict(pairs)
+    names = [name for name, _ in pairs]
+    for name in given:
+        if names.count(name) > 1:
+            values = " and ".join(repr(value) for key, value in pairs if key == name)
+            raise ValueError(f"parameter {name} must be given once, got {values}")
+        if name in ("preset", "recompute"):
+            raise ValueError(f"{name} must be given as --{name}, got -p {name}={given[name]}")
+    return given
+
+
+def _without_runs(scripts: list[Path], options: argparse.Namespace) -> list[Path]:
+    """The notebooks that would show nothing: smoke trains, but other presets read what is stored.
+
+    Nobody who names a notebook wants it left out, so that raises ValueError.
+    """
+    preset = options.preset
+    bare = [s for s in scripts if places.trains(s) and preset not in ("smoke", *places.stored(s))]
+    if bare and options.notebooks:
+        raise ValueError(_nothing_stored(bare, preset))
+    return bare
+
+
+def _nothing_stored(bare: list[Path], preset: str) -> str:
+    numbers = " ".join(script.stem.split("_")[0] for script in bare)
+    return (
+        f"preset {preset} has no stored runs of {', '.join(script.stem for script in bare)}; "
+        f"this trains them: urgates run {numbers} --preset {preset} --recompute"
+    )
 
 
 def _publish(options: argparse.Namespace) -> int:
-    code = _execute(options, publishing=True)
+    code = _execute(options, places.find(options.notebooks), publishing=True)
     _refresh_readme()
     return code
 
 
-def _execute(options: argparse.Namespace, **how) -> int:
-    from urgates.lab import notebooks, runner
+def _execute(options: argparse.Namespace, scripts: list[Path], **how) -> int:
+    from urgates.lab import runner
 
     start = time.monotonic()
-    scripts = notebooks.find(options.notebooks)
     reports = runner.run(scripts, jobs=options.jobs, **how)
     print(runner.summary(reports, time.monotonic() - start))
     return int(any(report.error for report in reports))
 
 
+def _list(_: argparse.Namespace) -> int:
+    for script in places.find():
+        kept = ", ".join(places.stored(script)) or "–" if places.trains(script) else "exact"
+        print(f"{script.stem:32}{kept:16}{places.headline(script)[0]}")
+    print("\nnotebook, presets with stored runs (exact: it trains nothing), title")
+    return 0
+
+
 def _claims(_: argparse.Namespace) -> int:
+    places.find()  # or there is no checkout to speak of
     print(_refresh_readme())
     return 0
 
@@ -47,15 +97,17 @@ def _claims(_: argparse.Namespace) -> int:
 def _refresh_readme() -> str:
     """Write README's generated parts anew; returns the scoreboard."""
     from urgates.lab import claims, notebooks
-    from urgates.lab.places import checkout
 
-    table, readme = claims.scoreboard(), checkout() / "README.md"
+    table, readme = claims.scoreboard(), places.checkout() / "README.md"
     notebooks.refresh(readme, "scoreboard", table)
     notebooks.refresh(readme, "notebooks", notebooks.contents("notebooks/"))
     return table
 
 
-def _bench(options: argparse.Namespace) -> int:
+def _time(options: argparse.Namespace) -> int:
+    csv = Path(options.csv) if options.csv else None
+    if csv and (csv.is_dir() or not csv.absolute().parent.is_dir()):
+        raise ValueError(f"csv must be a file in a folder that exists, got {options.csv!r}")
     from itertools import product
 
     from urgates.lab import timing
@@ -72,22 +124,57 @@ def _bench(options: argparse.Namespace) -> int:
     frame = timing.measure(
         cases, options.pairs, choose_device(options.device), options.threads, progress=print
     )
-    if options.csv:
-        frame.to_csv(options.csv, index=False)
+    if csv:
+        frame.to_csv(csv, index=False)
     return 0
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def _data(options: argparse.Namespace) -> int:
     from urgates.lab.tasks import data
 
     for name in options.names or ("mnist", "cifar10"):
+        data.load(name)
         files = data.download(name)
-        print(f"{name}: {len(files)} files in {files[0].parent}")
+        state = "not compared with the published" if name in data.unchecked() else "as published"
+        print(f"{name}: {len(files)} files in {files[0].parent}, {state}")
     return 0
+
+
+# ------------------------------------------------------------------ reading the command line
+
+
+def _whole(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _several(kind: Callable = str) -> Callable[[str], list]:
+    """Reads values joined by commas, each once."""
+
+    def read(text: str) -> list:
+        try:
+            values = [kind(part.strip()) for part in text.split(",")]
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(
+                f"must be whole numbers of at least 1, joined by commas, got {text!r}"
+            ) from None
+        if len({*values}) < len(values) or "" in values:
+            raise argparse.ArgumentTypeError(
+                f"must be different values joined by commas, got {text!r}"
+            )
+        return values
+
+    return read
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(known)}, got {text!r}")
+        return text
+
+    return read
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -97,17 +184,58 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("urgates", description=__doc__.split("\n")[0])
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is an error like any other: one line, exit code 2."""
+
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+_RUN = """examples:
+  urgates run                                   every notebook, training at smoke size
+  urgates run 31 --preset laptop                one notebook, from stored runs
+  urgates run 31 --preset laptop --recompute    the same, trained again
+  urgates run 31 --preset paper --recompute -p device=cuda:1 -p limit_minutes=600
+
+parameters of the notebooks that train (-p NAME=VALUE; others are in a notebook's first code cell):
+  gates=UR,R,-       gates joined by commas, or all
+  seeds=1            so many seeds; 0 takes the protocol's
+  device=cuda:1      auto (a GPU if there is one), cpu, cuda, or cuda:N, the GPU of that number:
+                     one process uses one GPU
+  limit_minutes=600  stop training after so long, with a checkpoint; the same command goes on
+"""
+_EXAMPLES = {
+    "run": _RUN,
+    "publish": "examples:\n  urgates publish 31\n  urgates publish --jobs 1",
+    "list": "example:\n  urgates list",
+    "time": "examples:\n  urgates time --gates UR,- --hidden 64,256\n"
+    "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
+    "claims": "example:\n  urgates claims",
+    "data": "examples:\n  urgates data mnist\n  URGATES_DATA=/data urgates data\n\n"
+    "Files lie below $URGATES_DATA, or else in your cache folder. One that is not as published is\n"
+    "refused; URGATES_DATA_UNCHECKED=mnist,cifar10 names those to take as they are.",
+}
+
+
+def _parser() -> _Parser:
+    parser = _Parser("urgates", description=__doc__.split("\n")[0])
+    parser.add_argument("--version", action="version", version=f"urgates {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(action, name: str, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(action=action)
+    def command(action: Callable, name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=_EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        )  # fmt: skip
+        sub.set_defaults(action=action, parser=sub)
         return sub
 
     run = command(_run, "run", "execute notebooks into runs/, leaving committed files alone")
-    run.add_argument("--preset", default="smoke", help="smoke (default), laptop or paper")
+    run.add_argument(
+        "--preset", type=_one_of(*places.PRESETS), default="smoke",
+        metavar=f"{{{','.join(places.PRESETS)}}}",
+        help="size of what is trained or read: seconds (default), minutes, the paper's own",
+    )  # fmt: skip
     run.add_argument("--recompute", action="store_true", help="train instead of reading results")
     run.add_argument(
         "-p", "--parameter", metavar="NAME=VALUE", type=_pair, action="append", default=[],
@@ -116,33 +244,52 @@ def _parser() -> argparse.ArgumentParser:
     publish = command(_publish, "publish", "execute notebooks as they are and commit the results")
     for sub in (run, publish):
         sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="e.g. 31; default: all")
-        sub.add_argument("--jobs", type=int, default=2, help="notebooks side by side (default 2)")
-    bench = command(_bench, "bench", "time layers turn about with torch's of the same size")
+        sub.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
+    command(_list, "list", "the notebooks, and which presets have stored runs")
+    _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
+    command(_claims, "claims", "print the scoreboard and refresh it in README.md")
+    data = command(_data, "data", "download data sets, and compare them with the published ones")
+    names = _one_of("mnist", "cifar10")
+    data.add_argument("names", nargs="*", metavar="NAME", type=names, help="mnist, cifar10 (both)")
+    return parser
+
+
+def _add_time(sub: argparse.ArgumentParser) -> None:
     for name, default in {
         "hidden": "64,128,256,512", "time": "100", "batch": "50", "inputs": "1", "models": "1",
     }.items():  # fmt: skip
         text = f"sizes joined by commas (default {default})"
-        bench.add_argument(f"--{name}", type=_numbers, default=default, help=text)
-    bench.add_argument("--gates", type=lambda text: text.split(","), default="UR", help="like UR,-")
-    bench.add_argument("--cell", default="lstm", help="lstm (default) or gru")
-    bench.add_argument("--provider", default="urgates", help="or plain loop, compiled loop, …")
-    bench.add_argument("--rival", default="torch.nn", help="torch.nn (default) or urgates")
-    bench.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
-    bench.add_argument("--graphs", action="store_true", help="capture CUDA graphs first")
-    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    bench.add_argument("--threads", type=int, help="torch's threads (default: as it chooses)")
-    bench.add_argument("--pairs", type=int, default=9, help="turns of each (default 9)")
-    bench.add_argument("--csv", help="also write the numbers to this file")
-    command(_claims, "claims", "print the scoreboard and refresh it in README.md")
-    data = command(_data, "data", "download data sets")
-    data.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10; default: both")
-    return parser
+        sub.add_argument(f"--{name}", type=_several(_whole), default=default, help=text)
+    sub.add_argument("--gates", type=_several(), default="UR", help="names, like UR,-")
+    sub.add_argument("--cell", default="lstm", help="lstm (default) or gru")
+    sub.add_argument("--provider", default="urgates", help="or plain loop, compiled loop, …")
+    sub.add_argument("--rival", default="torch.nn", help="torch.nn (default) or urgates")
+    sub.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    sub.add_argument("--graphs", action="store_true", help="capture CUDA graphs first (GPU only)")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    sub.add_argument("--threads", type=_whole, help="torch's threads (default: as it chooses)")
+    sub.add_argument("--pairs", type=_whole, default=9, help="turns of each (default 9)")
+    sub.add_argument("--csv", help="also write the numbers to this file")
+
+
+def _read(arguments: list[str]) -> argparse.Namespace:
+    tied: list[str] = []
+    for text in arguments:  # argparse takes a value like -,UR or -2,3 for an option
+        if tied and re.fullmatch(r"--\w+", tied[-1]) and re.match(r"-[\d,]", text):
+            tied[-1] += f"={text}"
+        else:
+            tied.append(text)
+    options, unknown = _parser().parse_known_args(tied)
+    if unknown:
+        usage = " ".join(options.parser.format_usage().split())
+        raise ValueError(f"unknown argument {unknown[0]!r}, expected {usage}")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 a notebook failed, 2 wrong usage."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _read(sys.argv[1:] if arguments is None else arguments)
         return options.action(options)
     except ModuleNotFoundError as missing:
         message = f"this command needs {missing.name}: pip install 'urgates[lab]'"

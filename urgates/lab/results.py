@@ -45,6 +45,31 @@ __all__ = [
 ]
 
 
+def check_settings(
+    preset: str | None = None,
+    recompute: bool = False,
+    seeds: int = 0,
+    gates: str = "all",
+    limit_minutes: float = 0.0,
+    device: str = "cpu",
+    **others,
+) -> tuple[str, ...]:
+    """Refuse what `Bench` cannot work with; the names in `gates`, none for "all"."""
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
+    if not isinstance(recompute, bool):
+        raise ValueError(f"recompute is {recompute!r}; expected True or False")
+    if not (isinstance(seeds, int) and seeds >= 0):
+        raise ValueError(f"seeds is {seeds!r}; expected a whole number, 0 for the protocol's")
+    if not limit_minutes >= 0:
+        raise ValueError(f"limit_minutes is {limit_minutes!r}; expected 0 (no limit) or more")
+    choose_device(device)
+    names = [] if gates == "all" else [find_gate(name.strip()).name for name in gates.split(",")]
+    if len({*names}) < len(names):
+        raise ValueError(f"gates is {gates!r}; expected every name once")
+    return tuple(names)
+
+
 class Bench:
     """A notebook's workbench. Unknown or impossible values raise ValueError.
 
@@ -69,16 +94,7 @@ class Bench:
         device: str = "auto",
         limit_minutes: float = 0.0,
     ):
-        if preset is not None and preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
-        if not isinstance(recompute, bool):
-            raise ValueError(f"recompute is {recompute!r}; expected True or False")
-        if not (isinstance(seeds, int) and seeds >= 0):
-            raise ValueError(f"seeds is {seeds!r}; expected a whole number, 0 for the protocol's")
-        if not limit_minutes >= 0:
-            raise ValueError(f"limit_minutes is {limit_minutes!r}; expected 0 (no limit) or more")
-        names = [] if gates == "all" else [name.strip() for name in gates.split(",")]
-        self.gates = tuple(find_gate(name).name for name in names)
+        self.gates = check_settings(preset, recompute, seeds, gates, limit_minutes)
         self.notebook, self.preset, self.recompute = notebook, preset or "exact", recompute
         self.seeds, self.device = seeds, choose_device(device)
         self.deadline = time.time() + 60 * limit_minutes if limit_minutes else float("inf")

@@ -162,8 +162,8 @@ class _Runner:
         self.graph = _captured(self._step) if case.graphs else None
 
     def _clock(self) -> float:
-        if self.device == "cuda" and not torch.cuda.is_current_stream_capturing():
-            torch.cuda.synchronize()
+        if self.device.startswith("cuda") and not torch.cuda.is_current_stream_capturing():
+            torch.cuda.synchronize(self.device)
         return 1e3 * time.perf_counter()
 
     def _step(self) -> float:
@@ -239,20 +239,26 @@ def measure(
         threads: torch's number of threads; as it is if None.
         seconds: each turn repeats until about so long.
         progress: called with a line per case.
+    Raises:
+        ValueError: for a number below 1, and for CUDA graphs on another device.
     Returns:
         A row per case: its fields, ms and rival_ms (medians of a training step), ratio with low
         and high (quartiles), forward (ratio of the forwards), us (per time step and model), kept
         and rival_kept (MB from forward to backward), threads, device, torch, commit.
     """
+    cases, before = list(cases), torch.get_num_threads()
     positive_int("pairs", pairs)
+    positive_int("threads", before if threads is None else threads)
+    if not device.startswith("cuda") and any(case.graphs for case in cases):
+        raise ValueError(f"graphs must be False without a GPU, got True and device {device!r}")
     keep_freed_memory()
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(before if threads is None else threads)
     try:
         rows = []
-        for case in cases:
-            rows.append(_row(case, pairs, device, seconds))
-            progress(table(pd.DataFrame(rows[-1:])))
+        with torch.cuda.device(device) if device.startswith("cuda") else nullcontext():
+            for case in cases:
+                rows.append(_row(case, pairs, device, seconds))
+                progress(table(pd.DataFrame(rows[-1:])))
         return pd.DataFrame(rows)
     finally:
         torch.set_num_threads(before)
@@ -309,8 +315,8 @@ def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.Da
         for _ in range(repeats):
             begun = time.perf_counter()
             a @ a
-            if device == "cuda":
-                torch.cuda.synchronize()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - begun)
         found = {"threads": threads, "gflops": 2e-9 * size**3 / best, "device": device_name(device)}
         rows.append(found | {"torch": torch.__version__, "commit": commit()})

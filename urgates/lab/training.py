@@ -34,9 +34,13 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device is {device!r}; expected auto, cpu or cuda ({error})") from None
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device is {device!r}; expected auto, cpu, cuda or cuda:N ({reason})"
+        ) from None
     return device
 
 
