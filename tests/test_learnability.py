@@ -40,7 +40,7 @@ def test_the_optimum_minimises_the_loss(name, k, target):
     found = optimize.minimize_scalar(
         loss, bounds=around, method="bounded", options={"xatol": 1e-10}
     )
-    assert found.x == pytest.approx(z, abs=1e-6)
+    assert found.x == pytest.approx(z, rel=1e-7, abs=1e-7)
     for shift in (-0.3, 0.2):
         assert float(problem.loss(gate.complement(z + shift))) == pytest.approx(loss(z + shift))
     assert float(problem.loss(problem.optimum)) < 1e-12
