@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from urgates import starts
 from urgates.gates import gate as find_gate
 from urgates.lab.protocols import Protocol
-from urgates.lab.records import model_path
-from urgates.lab.storage import load_checkpoint
+from urgates.lab.stored import read_model
 from urgates.rnn import GRU, LSTM
 
 CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
@@ -69,15 +68,9 @@ def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
 def trained(protocol: Protocol, cell: str, gate: str, seed: int, folder: Path) -> Network:
     """The network that a finished run left in `folder`, as it was at its best validation.
 
-    Raises ValueError if there is none (protocols with `keep_models` leave them), or if it was
-    trained under another protocol.
+    Raises ValueError if there is none (protocols with `keep_models` leave them), if its file is
+    not the one that was left, or if it was trained under another protocol.
     """
-    path = model_path(folder, protocol, cell, gate, seed)
-    if (found := load_checkpoint(path)) is None:
-        raise ValueError(f"{path} is missing: train {protocol.task} {cell} {gate}, seed {seed}")
-    weights, state = found
-    if state["digest"] != protocol.digest:
-        raise ValueError(f"{path} is of protocol {state['digest']}, not {protocol.digest}")
     network = Network(protocol, cell, gate)
-    network.load_state_dict(weights)
+    network.load_state_dict(read_model(folder, protocol, cell, gate, seed))
     return network.eval()

@@ -2,6 +2,10 @@
 
 File names are run keys, `{task}_{cell}_{gate}_{preset}_s{seed}`, with `_lr{rate}` before the seed
 where the learning rate is not the protocol's. M models (rates × seeds) in a stack.
+
+A stack ends in one point: the checkpoint of its last step, which holds all that follows, the
+JSONs included. Models and JSONs are written from it, however often it takes; a run counts as
+complete once the JSONs of its whole stack say so, and its JSON binds the CSV and the model.
 """
 
 import platform
@@ -18,7 +22,25 @@ from torch import Tensor
 
 from urgates import kernels
 from urgates.lab.protocols import Protocol
-from urgates.lab.storage import CsvLog, load_checkpoint, save_checkpoint, save_model, write_json
+from urgates.lab.storage import (
+    PUT_BACK,
+    CheckpointError,
+    CsvLog,
+    check_keys,
+    load_checkpoint,
+    packed,
+    save_checkpoint,
+    sha256,
+    write_atomically,
+    write_json,
+)
+
+_NUMBER = int | float
+_STATE = {
+    **{"digest": str, "seconds": _NUMBER, "step": int, "rows": [int], "csv_sha256": [str]},
+    **{"best_valid_accuracy": [_NUMBER], "best_step": [int], "died_at": [int | None]},
+    "before": [dict],
+}
 
 
 def run_stem(
@@ -81,6 +103,7 @@ class Record:
             "digest": self.protocol.digest,
             "seconds": 0.0,
             "rows": [0] * M,
+            "csv_sha256": [""] * M,
             "best_valid_accuracy": [0.0] * M,
             "best_step": [0] * M,
         }
@@ -90,27 +113,57 @@ class Record:
             self.state["before"] = stack.unit_gates()
         columns = ("step", *stack.metrics, *["valid_accuracy"] * self.validates)
         self.logs = [
-            CsvLog(self._path(m, ".csv"), columns, rows)
-            for m, rows in enumerate(self.state["rows"])
+            CsvLog(
+                self._path(m, ".csv"), columns, self.state["rows"][m], self.state["csv_sha256"][m]
+            )
+            for m in range(M)
         ]
         self.stopped = ""
         self._clock = time.monotonic()
 
     def _path(self, m: int, suffix: str) -> Path:
-        key = self.stack.seeds[m], self.stack.rates[m]
-        return self.out_dir / (run_stem(self.protocol, self.cell, self.gate, *key) + suffix)
+        stem = run_stem(self.protocol, self.cell, self.gate, *self._key(m))
+        return self.out_dir / (stem + suffix)
+
+    def _key(self, m: int) -> tuple[int, float]:
+        return self.stack.seeds[m], self.stack.rates[m]
 
     def _resume(self, tensors: dict[str, Tensor], state: dict) -> None:
-        if state["digest"] != self.protocol.digest:
+        digest = state.get("digest")
+        if isinstance(digest, str) and digest != self.protocol.digest:
             raise ValueError(
-                f"{self.checkpoint} was trained under protocol {state['digest']}, not "
+                f"{self.checkpoint} was trained under protocol {digest}, not "
                 f"{self.protocol.digest}: move the files of that run away, or delete them"
             )
+        try:
+            results = {"results": [dict]} if "results" in state else {}
+            check_keys(state, _STATE | results, self.checkpoint, many=len(self.stack.seeds))
+            self._check(tensors, state["step"])
+        except ValueError as error:
+            raise CheckpointError(f"{error}. {PUT_BACK}") from None
         self.state = state
         self.sums = tensors.pop("sums")
         best = [name for name in tensors if name.startswith("best/")]
         self.best = {name.removeprefix("best/"): tensors.pop(name) for name in best}
         self.stack.restore(tensors, state["step"], state["died_at"])
+
+    def _check(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Raise ValueError unless these are the tensors of this stack after so many steps."""
+        damaged = f"{self.checkpoint} is damaged"
+        if not 0 <= step <= self.protocol.steps:
+            raise ValueError(f"{damaged}: 'step' must be in 0 … {self.protocol.steps}, got {step}")
+        kinds = ["weights", *["exp_avg", "exp_avg_sq"] * (step > 0)]
+        kinds += ["best"] * any(name.startswith("best/") for name in tensors)
+        parameters = self.stack.parameters.items()
+        like = {f"{kind}/{name}": p for kind in kinds for name, p in parameters}
+        like["sums"] = self.sums
+        for name in sorted(like.keys() | tensors.keys()):
+            wanted, got = (
+                (tuple(found[name].shape), found[name].dtype) if name in found else "none"
+                for found in (like, tensors)
+            )
+            if wanted != got:
+                raise ValueError(f"{damaged}: tensor {name!r} must be {wanted}, got {got}")
 
     def add(self, scores: dict[str, Tensor]) -> None:
         """Count one step's loss and metrics, each [M], towards the next row."""
@@ -161,50 +214,74 @@ class Record:
         return self.stopped
 
     def save(self) -> None:
-        """Sync the CSVs, then write the checkpoint, then the provenance of each seed."""
+        """Sync the CSVs, write the checkpoint, then what follows from it: models, then JSONs.
+
+        After the last step the checkpoint is final; saving again writes what follows anew.
+        """
+        if "results" in self.state:
+            contents = self.state["results"]
+        else:
+            contents = self._checkpoint()
+        if self.stack.done and self.protocol.keep_models:
+            for m, content in enumerate(contents):
+                path = model_path(self.out_dir, self.protocol, self.cell, self.gate, *self._key(m))
+                path.parent.mkdir(exist_ok=True)
+                write_atomically(path, self._model(m, content["digest"]))
+        for m, content in enumerate(contents):
+            write_json(self._path(m, ".json"), content)
+
+    def _checkpoint(self) -> list[dict]:
+        """Sync the CSVs and write the checkpoint; the contents of the JSONs."""
         now = time.monotonic()
         self.state["seconds"] += now - self._clock
         self._clock = now
-        self.state |= {"step": self.stack.step, "died_at": self.stack.died_at}
         for log in self.logs:
             log.sync()
+        self.state |= {"step": self.stack.step, "died_at": self.stack.died_at}
+        self.state["csv_sha256"] = [log.sha256 for log in self.logs]
+        contents = self._contents()
+        if self.stack.done:
+            self.state["results"] = contents
         tensors = self.stack.tensors() | {"sums": self.sums}
-        save_checkpoint(
-            self.checkpoint, tensors | {f"best/{k}": t for k, t in self.best.items()}, self.state
-        )
-        done = self.stack.done
-        probes = {"before": self.state["before"]}
+        tensors |= {f"best/{name}": t for name, t in self.best.items()}
+        save_checkpoint(self.checkpoint, tensors, self.state)
+        return contents
+
+    def _contents(self) -> list[dict]:
+        """What the JSON of each model says."""
+        done, state = self.stack.done, self.state
+        probes = {"before": state["before"]}
         results: dict[str, list] = {}
         if done:
             probes["after"] = self.stack.unit_gates()
         if self.best:
-            results = {k: self.state[k] for k in ("best_valid_accuracy", "best_step")}
+            results = {k: state[k] for k in ("best_valid_accuracy", "best_step")}
             if done:
                 results["test_accuracy"] = self.stack.accuracy("test", self.best).tolist()
         stopped = {"stopped": self.stopped} if self.stopped and not done else {}
-        shared = (
-            stopped | provenance(self.stack) | {"wall_seconds": round(self.state["seconds"], 1)}
-        )
-        for m, (seed, rate) in enumerate(zip(self.stack.seeds, self.stack.rates, strict=True)):
-            died_at = self.stack.died_at[m]
+        shared = stopped | provenance(self.stack) | {"wall_seconds": round(state["seconds"], 1)}
+        contents = []
+        for m, died_at in enumerate(self.stack.died_at):
+            seed, rate = self._key(m)
             status = "partial" if not done else "finished" if died_at is None else "diverged"
-            key = {"task": self.protocol.task, "cell": self.cell, "gate": self.gate}
-            key |= {"preset": self.protocol.preset, "seed": seed, "status": status}
-            content = key | {"steps": self.stack.step, "died_at": died_at} | shared
+            content = {"task": self.protocol.task, "cell": self.cell, "gate": self.gate}
+            content |= {"preset": self.protocol.preset, "seed": seed, "status": status}
+            content |= {"steps": self.stack.step, "died_at": died_at, "rows": state["rows"][m]}
+            content |= {"sha256": {"csv": state["csv_sha256"][m]}} | shared
             if rate != self.protocol.lr:
                 protocol = replace(self.protocol, lr=rate)
                 content |= {"protocol": protocol.numbers, "digest": protocol.digest}
+            if done and self.protocol.keep_models:
+                content["sha256"]["model"] = sha256(self._model(m, content["digest"]))
             content |= {name: round(values[m], 6) for name, values in results.items()}
             content["probes"] = {when: units[m] for when, units in probes.items()}
-            write_json(self._path(m, ".json"), content)
-            if done and self.protocol.keep_models:
-                weights = self.best or self.stack.parameters
-                key = self.protocol, self.cell, self.gate, seed, rate
-                save_model(
-                    model_path(self.out_dir, *key),
-                    {name: p[m] for name, p in weights.items()},
-                    {"digest": content["digest"], "commit": content["commit"]},
-                )
+            contents.append(content)
+        return contents
+
+    def _model(self, m: int, digest: str) -> bytes:
+        """The file of model m: its weights at the best validation, or the last ones."""
+        weights = self.best or self.stack.parameters
+        return packed({name: p[m] for name, p in weights.items()}, digest)
 
     def close(self) -> None:
         """Close the CSVs."""

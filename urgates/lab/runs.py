@@ -5,7 +5,6 @@ and cell.
 """
 
 import io
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -21,9 +20,8 @@ import pandas as pd
 from urgates.lab.protocols import Protocol
 from urgates.lab.records import begun, run_stem
 from urgates.lab.storage import complete_lines
+from urgates.lab.stored import COMPLETE, read_record
 from urgates.lab.training import train
-
-COMPLETE = ("finished", "diverged")
 
 
 class Runs:
@@ -50,7 +48,7 @@ class Runs:
         keys = product(self.read, self.seeds, self.rates)
         stems = [run_stem(protocol, cell, *key) for key in keys]
         paths = [self.folder / f"{stem}.csv" for stem in stems]
-        self.paths = [p for p in paths if p.exists() and p.with_suffix(".json").exists()]
+        self.paths = [path for path in paths if path.with_suffix(".json").exists()]
 
     def __bool__(self) -> bool:
         return bool(self.paths)
@@ -71,7 +69,7 @@ class Runs:
 
     @cached_property
     def _records(self) -> list[dict]:
-        return [json.loads(p.with_suffix(".json").read_text(encoding="utf-8")) for p in self.paths]
+        return [read_record(path.with_suffix(".json")) for path in self.paths]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -237,7 +235,7 @@ def _missing(
     """The stacks left to train, each the product of some rates and some seeds."""
     stem = run_stem(p, cell, gate)
     own, swept = (
-        [json.loads(path.read_text()) for path in folder.glob(f"{stem}_{kind}*.json")]
+        [read_record(path) for path in folder.glob(f"{stem}_{kind}*.json")]
         for kind in ("s", "lr*_s")
     )
     expected = [p.digest] * len(own)
@@ -246,23 +244,33 @@ def _missing(
     if strange := {r["digest"] for r in records} - set(expected):
         aside = folder / f"old-{strange.pop()}"
         aside.mkdir(exist_ok=True)
-        for path in [*folder.glob(f"{stem}_s*"), *folder.glob(f"{stem}_lr*_s*")]:
-            os.replace(path, aside / path.name)
+        for path in _files(folder, stem):
+            target = aside / path.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)
         print(f"{stem}: the protocol has changed; earlier runs are now in {aside}")
         records = []
     done = {(r["protocol"]["lr"], r["seed"]) for r in records if r["status"] in COMPLETE}
     left = {rate: [seed for seed in seeds if (rate, seed) not in done] for rate in rates}
-    stacks = [
-        stack
-        for stack in begun(folder, p, cell, gate)
-        if all(set(stack[1]) <= set(left.get(rate, ())) for rate in stack[0])
-    ]
-    for rate, seed in [pair for begun_rates, some in stacks for pair in product(begun_rates, some)]:
-        left[rate].remove(seed)
+    stacks = []
+    for stack in begun(folder, p, cell, gate):  # goes on as a whole, with seeds not asked for too
+        pairs = set(product(*stack))
+        wanted = {(rate, seed) for rate, some in left.items() for seed in some} & pairs
+        if wanted and not done & pairs:
+            stacks.append(stack)
+            for rate, seed in wanted:
+                left[rate].remove(seed)
     alike: dict[tuple[int, ...], list[float]] = {}
     for rate, some in left.items():
         alike.setdefault(tuple(some), []).append(rate)
     return stacks + [(tuple(some), key) for key, some in alike.items() if key]
+
+
+def _files(folder: Path, stem: str) -> list[Path]:
+    """All files of the runs of that stem; the JSONs, which make them count, come last."""
+    places, kinds = (folder, folder / "models"), (f"{stem}_s*", f"{stem}_lr*_s*")
+    found = [path for place in places for kind in kinds for path in place.glob(kind)]
+    return sorted(found, key=lambda path: path.suffix == ".json")
 
 
 def final_loss(runs: Runs, gate: str) -> pd.Series:

@@ -274,7 +274,7 @@ def train(
             record.add(stack.advance())
             if stack.step % protocol.log_every == 0:
                 show.row(stack.step, record.row())
-            if time.monotonic() - saved > checkpoint_seconds:
+            if not stack.done and time.monotonic() - saved > checkpoint_seconds:
                 record.save()
                 saved = time.monotonic()
         record.save()

@@ -1,0 +1,164 @@
+"""Simulated and real kills: die at the k-th file operation, start again, compare the ends.
+
+`dying` makes this process die, as far as its files can tell, at an operation below a folder: a
+write then arrives by half, and nothing is written any more. `python tests/kills.py` goes through
+all operations of a training and of a publication, and sends real SIGKILLs (minutes);
+test_kills.py does some of it.
+"""
+
+import builtins
+import contextlib
+import errno
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from urgates.lab.figures import VOLATILE
+from urgates.lab.protocols import protocol
+from urgates.lab.runs import run_missing
+from urgates.lab.storage import load_checkpoint
+from urgates.lab.training import train
+
+TINY = replace(
+    protocol("copy", "smoke"),
+    **{"task_options": {"length": 3}, "hidden": 8, "batch": 2, "downsize": 8},
+    **{"steps": 4, "log_every": 2, "keep_models": True},
+)
+SEEDS = (1, 2)
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class Deaths:
+    """Counts the operations on files below `root` and dies at number `at` (0: never)."""
+
+    def __init__(self, root: Path, at: int = 0, error: type | None = None):
+        self.root, self.at, self.count = str(root), at, 0
+        self.error = error or Killed
+
+    def step(self, path: object = None) -> None:
+        """One more operation; raises if it is the last, and at all that come after a kill."""
+        if path is not None and not str(path).startswith(self.root):
+            return
+        self.count += 1
+        if self.at and (self.count == self.at or (self.count > self.at and self.error is Killed)):
+            if self.error is OSError:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise self.error
+
+
+class _File:
+    """A file open for writing, whose writes are operations."""
+
+    def __init__(self, file, deaths: Deaths):
+        self._file, self._deaths = file, deaths
+
+    def write(self, data) -> int:
+        try:
+            self._deaths.step()
+        except BaseException:
+            self._file.write(data[: len(data) // 2])
+            self._file.flush()
+            raise
+        return self._file.write(data)
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+@contextlib.contextmanager
+def dying(root: Path, at: int = 0, error: type | None = None) -> Iterator[Deaths]:
+    """Die (or fail with `error` once) at operation `at` below `root`; counts if `at` is 0."""
+    deaths = Deaths(root, at, error)
+    plain = {name: getattr(os, name) for name in ("replace", "fsync", "unlink", "mkdir", "rmdir")}
+    real_open = builtins.open
+
+    def opened(file, mode="r", *args, **kwargs):
+        if not set(mode) & set("wax+") or not str(file).startswith(deaths.root):
+            return real_open(file, mode, *args, **kwargs)
+        deaths.step(file)
+        return _File(real_open(file, mode, *args, **kwargs), deaths)
+
+    def counted(name: str) -> Callable:
+        def operation(path, *args, **kwargs):
+            deaths.step(None if name == "fsync" else path)
+            return plain[name](path, *args, **kwargs)
+
+        return operation
+
+    try:
+        builtins.open = io.open = opened
+        for name in plain:
+            setattr(os, name, counted(name))
+        yield deaths
+    finally:
+        builtins.open = io.open = real_open
+        for name, function in plain.items():
+            setattr(os, name, function)
+
+
+def lasting(value):
+    """JSON values without the keys that tell one execution from another."""
+    if isinstance(value, dict):
+        return {k: lasting(v) for k, v in value.items() if k not in (*VOLATILE, "seconds")}
+    return [lasting(part) for part in value] if isinstance(value, list) else value
+
+
+def contents(root: Path) -> dict[str, object]:
+    """Every file below a folder, as far as an interruption must not change it."""
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.suffix == ".json":
+            found[name] = lasting(json.loads(path.read_text()))
+        elif path.suffix == ".safetensors" and path.parent.name != "models":
+            tensors, state = load_checkpoint(path)
+            weights = {key: tensor.numpy().tobytes() for key, tensor in tensors.items()}
+            found[name] = weights, lasting(state)
+        elif path.is_file() and path.suffix not in (".prev", ".lock"):
+            found[name] = path.read_bytes()
+    return found
+
+
+def training(folder: Path) -> None:
+    """Train two seeds together, with a checkpoint after each step."""
+    train(TINY, "lstm", "UR", SEEDS, folder, "cpu", progress=False, checkpoint_seconds=0)
+
+
+def resumed(folder: Path) -> None:
+    """What `urgates run` does with whatever a kill has left."""
+    run_missing([(TINY, "lstm", "UR")], SEEDS, folder, device="cpu", progress=False)
+
+
+def operations(action: Callable[[Path], None], root: Path) -> int:
+    """How many operations an action makes below a folder."""
+    with dying(root) as deaths:
+        action(root)
+    return deaths.count
+
+
+def survives(
+    root: Path,
+    at: int,
+    action: Callable[[Path], None],
+    again: Callable[[Path], None],
+    expected: dict[str, object],
+    error: type | None = None,
+) -> list[str]:
+    """Die at one operation, start again; the names of files that end otherwise than expected."""
+    with contextlib.suppress(Killed, OSError), dying(root, at, error):
+        action(root)
+    again(root)
+    found = contents(root)
+    return [k for k in sorted(found.keys() | expected.keys()) if found.get(k) != expected.get(k)]
