@@ -262,13 +262,19 @@ def test_run_passes_what_is_declared_and_counts_verdicts(tmp_path, monkeypatch, 
         "made = pathlib.Path('../runs', preset, '31_toy')\n"
         "made.mkdir(parents=True, exist_ok=True)\n"
         "claim = {'G32': {'verdict': 'undecided'}}\n"
-        "_ = (made / 'claims.json').write_text(json.dumps(claim))"
+        "_ = (made / 'claims.json').write_text(json.dumps(claim))\n"
+        "from urgates.lab.progress import tell\n"
+        "for step in (0, 30, 50):\n    tell('stack', step, 200)"
     )
     toy(tmp_path, "31_toy", cell, parameters=declared)
     monkeypatch.chdir(tmp_path)
     assert main(["run", "31", "--recompute", "-p", "limit_minutes=2"]) == 0
     said = capsys.readouterr().out
     assert "G32 undecided" in said and "claims: 1 undecided" in said
+    assert said.splitlines()[-1] == (
+        "31_toy not finished: 25% of 200 training steps planned so far are done, less than a "
+        "minute left; to go on: urgates run 31 --recompute -p limit_minutes=2"
+    )
     text = (tmp_path / "runs/smoke/notebooks/31_toy.ipynb").read_text()
     assert "smoke True 2.0" in text
 
@@ -291,13 +297,15 @@ def test_a_users_kernelspec_does_not_shadow_this_interpreter(pair, tmp_path, mon
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 def test_interrupting_ends_the_kernels(tmp_path):
     pid = tmp_path / "pid"
-    wait = f"import os, pathlib, time\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
+    wait = "from urgates.lab.progress import tell\ntell('stack', 30, 200)\n"
+    wait += f"import os, pathlib, time\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
     toy(tmp_path, "20_slow", wait + "\ntime.sleep(600)")
     toy(tmp_path, "21_next", "1")
     command = [sys.executable, "-m", "urgates", "run", "--jobs", "1"]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # a shell's background jobs, and all they start, ignore Ctrl-C by default
@@ -307,7 +315,9 @@ def test_interrupting_ends_the_kernels(tmp_path):
     while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    assert "interrupted" in process.communicate(timeout=30)[1]
+    said, complained = process.communicate(timeout=30)
+    assert "interrupted" in complained
+    assert "15% of 200 training steps" in said and "to go on: urgates run --jobs 1" in said
     assert process.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -72,11 +73,16 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _execute(options: argparse.Namespace, scripts: list[Path], **how) -> int:
-    from urgates.lab import runner
+    from urgates.lab import progress, runner
 
     start = time.monotonic()
-    reports = runner.run(scripts, jobs=options.jobs, **how)
-    print(runner.summary(reports, time.monotonic() - start))
+    with progress.Progress() as told:
+        try:
+            reports = runner.run(scripts, jobs=options.jobs, progress=told, **how)
+            print(runner.summary(reports, time.monotonic() - start))
+        finally:  # the time limit, Ctrl-C, an error: say how to go on
+            if left := told.unfinished(options.line):
+                print(left)
     return int(any(report.error for report in reports))
 
 
@@ -283,6 +289,7 @@ def _read(arguments: list[str]) -> argparse.Namespace:
     if unknown:
         usage = " ".join(options.parser.format_usage().split())
         raise ValueError(f"unknown argument {unknown[0]!r}, expected {usage}")
+    options.line = shlex.join(["urgates", *arguments])
     return options
 
 

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from urgates.lab.figures import VOLATILE
 from urgates.lab.notebooks import EXACT, blemishes, declared, read, stamped
+from urgates.lab.progress import Progress
 from urgates.lab.records import device_name
 from urgates.lab.storage import write_atomically
 from urgates.lab.training import choose_device
@@ -58,6 +59,7 @@ def run(
     *,
     jobs: int = 2,
     publishing: bool = False,
+    progress: Progress | None = None,
 ) -> list[Report]:
     """Execute notebooks side by side, a line for each; one that fails does not stop the others.
 
@@ -65,6 +67,7 @@ def run(
         scripts: of one checkout, `root/notebooks/NN_name.py`.
         parameters: each notebook gets those that it declares.
         publishing: take the notebooks' own defaults, and commit the results to their places.
+        progress: learns how far their training is.
     Raises:
         ValueError: for `jobs` below 1, or parameters together with `publishing`.
     """
@@ -75,8 +78,10 @@ def run(
     env = {"OMP_NUM_THREADS": "1"} if min(jobs, len(scripts)) > 1 else {}
     kernels: set[int] = set()
     cells = {script: len(_code(read(script))) for script in scripts}
+    progress = progress or Progress()
     with (
         tqdm(total=sum(cells.values()), unit="cell", disable=None, leave=False) as bar,
+        progress.shown(bar),
         ThreadPoolExecutor(jobs) as pool,
     ):
 
@@ -87,12 +92,13 @@ def run(
                 nonlocal left
                 left -= 1
                 bar.set_postfix_str(script.stem, refresh=False)
-                bar.update()
+                progress.cells(bar)
 
             try:
                 _attend(
                     report, script, parameters or {}, publishing,
-                    env=env, kernels=kernels, on_cell=on_cell, printed=_LastLine(bar, script.stem),
+                    env=env | progress.watch(script.stem), kernels=kernels, on_cell=on_cell,
+                    printed=_LastLine(bar, script.stem),
                 )  # fmt: skip
             except papermill.PapermillExecutionError as error:
                 reason = error.evalue.strip().split("\n")[0]
@@ -102,7 +108,7 @@ def run(
             except Exception as error:  # a dead kernel, a full disk: the summary says so
                 report.error = f"{type(error).__name__}: {error}"
             report.seconds = time.monotonic() - start
-            bar.update(left)
+            progress.cells(bar, left)
             bar.write(str(report))
             return report
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from urgates.lab.progress import tell
 from urgates.lab.protocols import Protocol
 from urgates.lab.records import begun, run_stem
 from urgates.lab.storage import complete_lines
@@ -199,11 +200,14 @@ def run_missing(
     """
     folder = Path(folder)
     rates = tuple(rates or ())
-    stacks = [
-        (p, cell, gate, *stack, folder, device, deadline, progress)
-        for p, cell, gate in keys
-        for stack in _missing(p, cell, gate, seeds, rates or (p.lr,), folder)
-    ]
+    stacks = []
+    for p, cell, gate in keys:
+        missing = _missing(p, cell, gate, seeds, rates or (p.lr,), folder)
+        for some_rates, some in missing:
+            tell(run_stem(p, cell, gate, some, some_rates), 0, p.steps, planned=True)
+        if not missing:
+            tell(run_stem(p, cell, gate, seeds, rates), p.steps, p.steps, planned=True)
+        stacks += [(p, cell, gate, *key, folder, device, deadline, progress) for key in missing]
     if jobs == 1 or len(stacks) < 2:
         for stack in stacks:
             _train_until(*stack)

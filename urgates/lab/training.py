@@ -21,6 +21,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
 from urgates.lab.networks import build
+from urgates.lab.progress import tell
 from urgates.lab.protocols import Protocol
 from urgates.lab.records import Record, run_stem
 from urgates.lab.storage import locked
@@ -266,9 +267,12 @@ def train(
         )
         record = Record(stack, cell, gate, out_dir)
         closing.callback(record.close)
-        show = _Progress(f"{protocol.task} {cell} {gate}", stack.step, protocol.steps, progress)
+        name = run_stem(protocol, cell, gate, seeds, rates)
+        show = _Progress(
+            f"{protocol.task} {cell} {gate}", name, stack.step, protocol.steps, progress
+        )
         closing.callback(show.close)
-        while not (stack.done or record.stop(until, goal)):
+        while not (ended := stack.done or record.stop(until, goal)):
             if 0 < 60 * limit_minutes < time.monotonic() - begun:
                 break
             record.add(stack.advance())
@@ -278,18 +282,25 @@ def train(
                 record.save()
                 saved = time.monotonic()
         record.save()
+        tell(name, stack.step, stack.step if ended else protocol.steps)
 
 
 class _Progress:
-    """A bar on a terminal, else a printed line for every tenth of the steps, or nothing."""
+    """A bar on a terminal, else a printed line for every tenth of the steps, or nothing.
 
-    def __init__(self, label: str, start: int, steps: int, wanted: bool):
+    Whoever executes the notebook is told in any case.
+    """
+
+    def __init__(self, label: str, name: str, start: int, steps: int, wanted: bool):
         self.label, self.step, self.steps, self.wanted = label, start, steps, wanted
+        self.name = name
+        tell(name, start, steps)
         on_terminal = wanted and sys.stderr.isatty()
         self.bar = tqdm(total=steps, initial=start, desc=label) if on_terminal else None
 
     def row(self, step: int, losses: list[float]) -> None:
         """Show the losses of a new row."""
+        tell(self.name, step, self.steps)
         text = " ".join(f"{loss:.4g}" for loss in losses)
         if self.bar is not None:
             self.bar.update(step - self.step)
