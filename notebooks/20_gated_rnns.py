@@ -104,7 +104,7 @@ fig, (left, right) = figures.subplots(1, 2, size=(9.6, 3.2))
 left.plot(signal, color="0.85", lw=0.8, label="input")
 for f, part in filtered.groupby("f"):
     left.plot(part.t, part.state, color=SHADE[f], lw=0.8 + f, label=f"f = {f}")
-left.set(xlabel="time step", ylabel="state", ylim=(-2.5, 2.5))
+left.set(title="a noisy wave, filtered", xlabel="time step", ylabel="state", ylim=(-2.5, 2.5))
 left.legend(
     ncols=4, loc="upper right", fontsize="small", columnspacing=1, handlelength=1, frameon=False
 )
@@ -112,6 +112,7 @@ for f, part in response.groupby("f"):
     right.loglog(part.period, part.gain, color=SHADE[f])
     right.axvline(2 * np.pi * decay_period(f), color=SHADE[f], lw=0.8, ls=":")
 right.set(xlabel="period of a wave [steps] (log scale)", ylabel="gain (log scale)")
+right.set_title("what is left of a wave")
 right.annotate("dotted: 2πD", (0.97, 0.06), xycoords="axes fraction", ha="right", color="0.3")
 bench.save(fig, "low_pass", data=pd.concat([filtered, response]))
 
@@ -260,19 +261,23 @@ sigmoid = pd.DataFrame({"z": np.linspace(-8, 8, 161)})
 sigmoid["f"] = 1 / (1 + np.exp(-sigmoid.z))
 
 # %%
-fig, (left, right) = figures.subplots(1, 2, size=(9.6, 3.2))
-left.plot(sigmoid.z, sigmoid.f, color="black", label="gate f = σ(z)")
-left.plot(sigmoid.z, sigmoid.f * (1 - sigmoid.f), color="#d55e00", label="slope f(1 − f)")
+fig, (gate, slope, time) = figures.subplots(1, 3, size=(9.6, 3.2))
+gate.plot(sigmoid.z, sigmoid.f, color="black", label="gate f = σ(z)")
+gate.plot(sigmoid.z, sigmoid.f * (1 - sigmoid.f), color="#d55e00", ls="--", label="slope f(1 − f)")
+gate.axvspan(logit(0.99), 8, color="0.92", lw=0)
+gate.annotate("saturated:\nslope < 1 %", (8, 0.45), ha="right", fontsize="small")
 for D in (10, 100, 1000):
-    left.plot(logit(1 - 1 / D), 1 - 1 / D, "ko", ms=4)
-    left.annotate(f"D={D}", (logit(1 - 1 / D), 1.05), fontsize="small", ha="center")
-left.set(xlabel="pre-activation z", ylim=(0, 1.15))
-left.legend(loc="center left", frameon=False)
-right.loglog(climb.D, climb.slope, color="#d55e00")
-right.loglog(climb.D, climb.time, color="black")
-right.annotate("time to climb to D from f = 1/2", (3, 800))
-right.annotate("slope left at D", (3, 4e-4), color="#d55e00")
-right.set(xlabel="decay period D [steps] (log scale)", ylabel="(log scale)")
+    gate.plot(logit(1 - 1 / D), 1 - 1 / D, "ko", ms=4)
+    gate.annotate(f"{D}", (logit(1 - 1 / D), 1.05), fontsize="small", ha="center")
+gate.annotate("D =", (0.9, 1.05), fontsize="small", ha="right")
+gate.set(title="a gate and its slope", xlabel="pre-activation z", xlim=(-8, 8), ylim=(0, 1.15))
+gate.legend(loc="center left", frameon=False, fontsize="small", handlelength=1.5)
+slope.loglog(climb.D, climb.slope, color="#d55e00", ls="--")
+slope.set(title="what is left of the slope", ylabel="slope at D (log scale)")
+time.loglog(climb.D, climb.time, color="black")
+time.set(title="how long the climb takes", ylabel="time from f = 1/2 to D (log scale)")
+for ax in (slope, time):
+    ax.set_xlabel("decay period D [steps] (log scale)")
 bench.save(fig, "saturation", data=pd.concat([climb, sigmoid]))
 
 # %% [markdown]

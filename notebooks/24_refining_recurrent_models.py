@@ -117,7 +117,7 @@ for part in parts.itertuples():
     ax.text(part.x, part.y, part.text, ha="center", va="center", size=10, bbox=looks[part.kind])
 for text, place in labels.items():
     ax.text(*place, text, ha="center", va="center", size=12)
-ax.set(xlim=(-0.9, 12.8), ylim=(-0.95, 6.8), title="LSTM with refine gate (added parts in colour)")
+ax.set(xlim=(-0.9, 12.8), ylim=(-0.95, 6.8))
 ax.axis("off")
 bench.save(fig, "fig1", data=parts, paper="Fig. 1")
 
@@ -312,7 +312,7 @@ fig, ax = figures.subplots(size=(6.8, 3.4))
 for (name, values), color in zip(reach.items(), ("0.6", accent, standard_blue), strict=True):
     ax.plot(values[values > 1e-10], lw=2, color=color, label=name)
 ax.set(yscale="log", ylim=(1e-9, 1), xlabel="lag k [steps]")
-ax.set(ylabel="norm of the gradient (log scale)", title="How far back an untrained layer can see")
+ax.set(ylabel="norm of the gradient (log scale)")
 ax.legend(frameon=False)
 bench.save(fig, "gradient_reach", data=reach.reset_index())
 
@@ -353,7 +353,7 @@ fig, ax = figures.subplots(size=(7.2, 3))
 for (name, values), color in zip(traces.items(), ("0.6", accent, "0.1"), strict=True):
     held = name.startswith("training")
     ax.plot(values, label=name, color=color, lw=1.6, drawstyle="steps-post" if held else "default")
-ax.set(xlabel="step", ylabel="hidden state of one unit", title="Zoneout holds, then averages")
+ax.set(xlabel="step", ylabel="hidden state of one unit")
 fig.legend(loc="outside lower center", ncols=3, frameon=False)
 bench.save(fig, "zoneout", data=traces.reset_index())
 

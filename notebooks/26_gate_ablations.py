@@ -135,15 +135,17 @@ survival = pd.DataFrame(
 ).rename_axis("D")
 
 # %%
-fig, ax = figures.subplots(size=(7.6, 4.2))
-for name, column in survival.items():
-    look = {**figures.STYLE[name], "markevery": (3, 9), "ms": 4}
-    ax.plot(column[column > 0], lw=1.6, **look)
-ax.plot(periods, 1 / periods, color="0.8", lw=5, zorder=0)
-ax.axvline(500, color="0.4", ls=":", lw=1)
-ax.set(xscale="log", yscale="log", ylim=(1e-3, 1.3), xlim=(1, 3000))
-ax.set(xlabel="decay period D [steps] (log scale)", ylabel="share of units beyond D (log scale)")
-figures.legend(fig)
+fig, panels = figures.facets(survival, loc="best")
+for ax, names in panels:
+    ax.plot(periods, 1 / periods, color="0.85", lw=5, zorder=0)
+    ax.axvline(500, color="0.4", ls=":", lw=1)
+    for name in names:
+        column = survival[name]
+        ax.plot(column[column > 0], lw=1.6, **figures.STYLE[name] | {"markevery": (3, 9), "ms": 4})
+    ax.set(xscale="log", yscale="log", ylim=(1e-3, 1.3), xlim=(1, 3000), xlabel="D [steps] (log)")
+panels[0][0].set_ylabel("share of units beyond D (log scale)")
+panels[0][0].annotate("1/D", (30, 0.05), color="0.4")
+panels[0][0].annotate("Copy's T", (560, 0.2), color="0.4", rotation=90, fontsize="small")
 bench.save(fig, "start_timescales", data=survival.reset_index())
 
 # %% [markdown]
@@ -277,7 +279,7 @@ colors = [figures.STYLE[n]["color"] if n in GATES else "0.6" for n in cost.index
 ax.barh(cost.index, cost["time / torch.nn.LSTM"], color=colors, alpha=0.8)
 for place, ratio in enumerate(cost["time / torch.nn.LSTM"]):
     ax.text(ratio, place, f" {ratio:.1f}", va="center", size=9)
-ax.set(xlabel="processor time of a training step / torch.nn.LSTM", title="Cost on this machine")
+ax.set_xlabel("processor time of a training step / torch.nn.LSTM")
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 bench.save(fig, "cost", data=cost.rename_axis("layer").reset_index())

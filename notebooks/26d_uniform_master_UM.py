@@ -107,15 +107,16 @@ shares = pd.concat(shares)
 # %%
 fig, axes = figures.subplots(1, 3, size=(9.4, 3.2), sharey=True)
 for ax, (name, part) in zip(axes, shares.groupby("gate", sort=False), strict=True):
-    color = figures.STYLE[name]["color"]
-    labels = ("effective forget gate (coloured)", "effective input gate (grey)")
-    ax.stackplot(part.unit, part.forget, part.input, colors=(color, "0.75"), labels=labels)
-    total = (part.forget + part.input).mean()
-    ax.set(
-        title=f"{name}: {total:.2f} on average", xlabel="unit, sorted", xlim=(1, 256), ylim=(0, 1)
-    )
-handles, _ = axes[1].get_legend_handles_labels()
-fig.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    total = part.forget + part.input
+    ax.stackplot(part.unit, part.forget, part.input, colors=(figures.STYLE[name]["color"], "0.8"))
+    ax.plot(part.unit, total, color="0.2", lw=1)
+    ax.text(200, 0.25, "forget", color="white", weight="bold", ha="center")
+    ax.text(60, 0.5, "input", ha="center")
+    if total.mean() < 0.99:
+        ax.text(128, 0.9, "missing", ha="center", color="0.3")
+    ax.set(title=f"{name}: sum {total.mean():.2f} on average", xlim=(1, 256), ylim=(0, 1))
+    ax.set_xlabel("unit, sorted")
+axes[0].set_ylabel("effective gates, stacked")
 bench.save(fig, "shares", data=shares)
 
 # %% [markdown]

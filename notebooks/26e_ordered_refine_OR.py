@@ -93,7 +93,7 @@ ax.fill_between(step.unit, low, high, color=look["color"], alpha=0.15, lw=0, lab
 ax.vlines(step.unit, step.f, step.g, color="0.7", lw=1)
 ax.plot(step.unit, step.f, color="0.3", lw=1.5, label="main gate f, in order")
 ax.plot(step.unit, step.g, "^", color=look["color"], ms=5, label="effective gate g")
-ax.set(xlabel="unit", ylabel="gate activation", title="One step of an ordered, refined gate")
+ax.set(xlabel="unit", ylabel="gate activation")
 ax.legend(frameon=False)
 bench.save(fig, "refined_order", data=step)
 

@@ -209,12 +209,9 @@ copy
 
 # %%
 if copy:
-    fig, ax = figures.subplots(size=(7.2, 3.6))
-    plotted = figures.memory_curves(ax, thinned(copy), copy.protocol.make_task().baseline)
-    ax.set(
-        title=f"Copy, N = {copy.protocol.make_task().length}", ylabel="cross-entropy (log scale)"
-    )
-    figures.legend(fig, copy.read)
+    task = copy.protocol.make_task()
+    ylabel = f"cross-entropy, N = {task.length}"
+    fig, plotted = figures.memory_facets(thinned(copy), task.baseline, ylabel)
     bench.save(fig, "fig3_left", data=plotted, paper="Fig. 3 left", runs=copy)
 
 # %% [markdown]
@@ -298,11 +295,9 @@ adding
 
 # %%
 if adding:
-    fig, ax = figures.subplots(size=(7.2, 3.6))
-    plotted = figures.memory_curves(ax, thinned(adding), adding.protocol.make_task().baseline)
-    title = f"Adding, N = {adding.protocol.make_task().length}"
-    ax.set(title=title, ylabel="mean squared error (log scale)")
-    figures.legend(fig, adding.read)
+    task = adding.protocol.make_task()
+    ylabel = f"mean squared error, N = {task.length}"
+    fig, plotted = figures.memory_facets(thinned(adding), task.baseline, ylabel)
     bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
 
 # %%
@@ -343,17 +338,15 @@ lowest = final.left.min() / 2
 # %%
 if len(final):
     fig, axes = figures.subplots(1, 2, size=(9, 3.8), sharey=True)
-    order = [g for g in copy.gates if g in set(final.gate)][::-1]
+    order = [g for g in copy.gates if g in set(final.gate)]
+    zones = {"solved": (lowest, 0.05, "#009e73"), "not learned": (0.95, 2, "0.3")}
     for ax, task in zip(axes, ("copy", "adding"), strict=True):
-        for row, g in enumerate(order):
-            seen, look = final.left[(final.task == task) & (final.gate == g)], figures.style(g)
-            ax.plot(seen, [row] * len(seen), **{**look, "linestyle": ""}, ms=6)
-            ax.plot(seen.median(), row, "|", color=look["color"], ms=18, mew=2)
-        ax.axvspan(0.95, 2, color="#d55e00", alpha=0.12, lw=0)
-        ax.axvspan(lowest, 0.05, color="#009e73", alpha=0.12, lw=0)
-        ax.set(xscale="log", xlim=(lowest, 2), title=task.title())
+        figures.dots(ax, final[final.task == task], "left", order)
+        for word, (left, right, color) in zones.items():
+            ax.axvspan(left, right, color=color, alpha=0.12, lw=0)
+            ax.text(right, len(order) - 0.4, f"{word} ", ha="right", fontsize="small", va="center")
+        ax.set(xscale="log", xlim=(lowest, 2), ylim=(-0.6, len(order)), title=task.title())
         ax.set(xlabel="loss left [of the baseline] (log scale)")
-    axes[0].set(yticks=range(len(order)), yticklabels=order)
     bench.save(fig, "ends", data=final, paper="Fig. 3", runs=copy)
 
 # %% [markdown]
@@ -453,6 +446,7 @@ if microscope:
         ax.step(part.D, part.share, where="post", **look, lw=1.8, markevery=0.15, ms=4)
     for ax, title in zip(axes, ("before training", "after training"), strict=True):
         ax.plot(x, 1 / x, color="0.5", lw=1, ls=":", zorder=0)
+        ax.annotate("1/x", (300, 4e-3), color="0.4")
         ax.axvline(T, color="0.4", lw=1)
         ax.annotate(f"T = {T}", (T, 0.8), (3, 0), textcoords="offset points", color="0.4")
         ax.set(xscale="log", yscale="log", title=title, xlabel="decay period x [steps] (log scale)")

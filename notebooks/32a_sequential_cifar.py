@@ -108,7 +108,7 @@ if scifar:
     fig, axes = figures.subplots(1, 2, size=(9.6, 4), sharey=True)
     plotted = figures.accuracy_curves(axes, at_best_rate(scifar.frame, table))
     for ax in axes:
-        ax.axhline(0.1, color="0.4", lw=1, ls="--", zorder=0)
+        figures.level(ax, 0.1, "guessing")
     figures.legend(fig, scifar.read)
     bench.save(fig, "fig5b", data=plotted, paper="Fig. 5b, reduced scale", runs=scifar)
 

@@ -39,7 +39,6 @@ limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is n
 # %% tags=["nbval-ignore-output"]
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from scipy.stats import spearmanr
 
 from urgates import GRU
@@ -156,22 +155,24 @@ starred(TABLE_2, TABLE_2_DIVERGED).T
 
 
 # %%
-def gains(ax, values, title):
-    """Draw accuracies as a map of gains over "-", a gate per row."""
-    gain = (values - values.loc["-"]).drop("-")
-    look = {"annot": True, "fmt": "+.1f", "center": 0, "cmap": "PuOr_r", "cbar": False}
-    sns.heatmap(gain, ax=ax, vmin=-15, vmax=15, **look, annot_kws={"size": 9})
-    ax.set(title=title, xlabel="", ylabel="")
-    ax.tick_params(left=False, bottom=False, labelrotation=0)
-    return gain.stack().rename("gain").reset_index(name="gain").assign(panel=title)
+def gains(values):
+    """What each gate gains over "-" [points]."""
+    return (values - values.loc["-"]).drop("-")
 
 
 if "-" in ours.index:
-    fig, axes = figures.subplots(1, 2, size=(9.6, 3.8))
-    maps = {f"ours, {preset}": ours, "the paper": TABLE_2}
-    parts = [gains(ax, *pair[::-1]) for ax, pair in zip(axes, maps.items(), strict=True)]
-    data = pd.concat(parts).set_axis(["gate", "row", "gain", "panel"], axis=1)
-    bench.save(fig, "table2", data=data, paper="Table 2", runs=list(groups.values()))
+    fig, axes = figures.subplots(1, 3, size=(9.6, 3.8), sharey=True, sharex=True)
+    parts = []
+    for ax, column, theirs in zip(axes, ours, TABLE_2, strict=True):
+        gain = pd.DataFrame({"ours": gains(ours[column]), "paper": gains(TABLE_2[theirs])})
+        gain = gain.reindex(gains(ours).index).rename_axis("gate").reset_index()
+        parts.append(gain.assign(row=column, paper_row=theirs))
+        ax.plot(gain.paper[::-1], range(len(gain)), "o", color="0.6", ms=7)
+        figures.dots(ax, gain, "ours")
+        ax.axvline(0, color="0.3", lw=1)
+        ax.set(title=column if column == theirs else f"ours {column}, paper {theirs}")
+        ax.set_xlabel("gain over - [points]")
+    bench.save(fig, "table2", data=pd.concat(parts), paper="Table 2", runs=list(groups.values()))
 
 # %% [markdown]
 # ## The verdicts

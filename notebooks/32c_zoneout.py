@@ -176,21 +176,21 @@ ours.round(1)
 # Medians over the seeds of the test accuracy at the best validation. Beside the published ones:
 
 # %%
-fig, axes = figures.subplots(1, 3, size=(9.6, 4.2), sharey=True)
-names = [*models, *TABLE_3.index[::-1].drop(["UR-LSTM", "UR-LSTM + zoneout", "UR-GRU + zoneout"])]
-look = {"LSTM": "-", "UR-LSTM": "UR"}
-parts = []
-for ax, task in zip(axes, columns.values(), strict=True):
-    for y, name in enumerate(names):
-        if name in TABLE_3.index:
-            ax.plot(TABLE_3.loc[name, task], y, "o", color="0.65", ms=6)
-        if name in models:
-            t = tables[name, task].assign(model=name, task=task, y=y)
-            color = figures.style("UR" if "UR" in name else "-")["color"]
-            ax.plot(t.test, t.y, "D", color=color, ms=5, alpha=0.6)
-            parts.append(t)
-    ax.set(title=task, xlabel="test accuracy [%]")
-axes[0].set(yticks=range(len(names)), yticklabels=names)
+fig, (left, right) = figures.subplots(1, 2, size=(9.6, 4))
+marks, parts = dict(zip(columns.values(), "o^D", strict=True)), []
+for y, name in enumerate(reversed(models)):
+    color = figures.style("UR" if "UR" in name else "-")["color"]
+    for shift, (task, mark) in zip((0.2, 0, -0.2), marks.items(), strict=True):
+        t = tables[name, task].assign(model=name, task=task, y=y)
+        left.plot(t.test, t.y + shift, mark, color=color, ms=6, alpha=0.7)
+        parts.append(t)
+for task, mark in marks.items():
+    right.plot(TABLE_3[task].to_numpy()[::-1], range(len(TABLE_3)), mark, color="0.5", label=task)
+left.set(yticks=range(len(models)), yticklabels=list(models)[::-1], title=f"ours, {preset}")
+right.set(yticks=range(len(TABLE_3)), yticklabels=TABLE_3.index[::-1], title="the paper's Table 3")
+for ax in (left, right):
+    ax.set_xlabel("test accuracy [%]")
+fig.legend(loc="outside lower center", ncols=3, frameon=False)
 data = pd.concat(parts)
 if len(data):
     groups = list(runs_of.values())

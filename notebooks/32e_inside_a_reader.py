@@ -343,10 +343,10 @@ for ax, frame, title in ((axes[0], accuracy, "its head"), (axes[1], knows, "near
     plotted.append(figures.curves(ax, frame, "accuracy", ylabel="share of right answers"))
     plotted[-1]["judge"] = title
     ax.plot(possible.step, possible.accuracy, ":", color="0.4", lw=1.5)
-    ax.axhline(0.1, color="0.7", lw=1, zorder=0)
+    figures.level(ax, 0.1, "guessing")
     ax.set(title=f"answers by {title}", xlabel="pixels read", xlim=(0, T), ylim=(0, 1))
 axes[0].annotate(
-    "nearest by pixels", (0.45 * T, 0.83 * possible.accuracy.max()), color="0.4", fontsize="small"
+    "nearest by pixels", (T, 0.95), (-4, 0), textcoords="offset points", ha="right", color="0.4"
 )
 axes[1].set_ylabel("")
 figures.legend(fig, runs.read)

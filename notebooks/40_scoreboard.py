@@ -64,11 +64,23 @@ counts = pd.crosstab(counts.kind, counts.verdict).reindex(columns=VERDICTS, fill
 counts
 
 # %%
-fig, ax = figures.subplots(size=(7, 2.2))
-colors = {"holds": "#4c9f70", "fails": "#c8553d", "undecided": "#c9b458", "not run": "0.85"}
-counts.plot.barh(stacked=True, ax=ax, color=[colors[word] for word in VERDICTS])
-ax.set(xlabel="claims", ylabel="")
-ax.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+fig, ax = figures.subplots(size=(7, 2.6))
+looks = {"holds": ("#00507a", ""), "fails": ("#f0a860", "///"), "undecided": ("0.85", "..."),
+         "not run": ("white", "")}  # fmt: skip
+start = 0 * counts.sum(axis=1)
+for word in VERDICTS:
+    color, hatch = looks[word]
+    ax.barh(counts.index, counts[word], left=start, color=color, hatch=hatch, ec="0.2", label=word)
+    for row, count in enumerate(counts[word]):
+        box = {"fc": color, "ec": "none", "pad": 1.5}
+        ink = "white" if word == "holds" else "black"
+        if count:
+            at = start.iloc[row] + count / 2
+            ax.text(at, row, count, color=ink, bbox=box, ha="center", va="center")
+    start += counts[word]
+ax.set(xlabel="claims")
+ax.grid(axis="y", visible=False)
+fig.legend(frameon=False, ncols=4, loc="outside lower center")
 bench.save(fig, "verdicts", data=counts.reset_index())
 
 # %% [markdown]

@@ -109,6 +109,7 @@ jumps = np.abs(np.diff(perm))
 fig, ax = figures.subplots(size=(6, 3))
 ax.hist(jumps, bins=np.arange(0, 800, 16), color="0.5")
 ax.axvline(np.median(jumps), color="k", lw=1)
+ax.annotate(f"median {np.median(jumps):.0f}", (np.median(jumps) + 8, 260))
 ax.set(xlabel="distance in the image of successive pixels [positions]", ylabel="pairs of pixels")
 bench.save(fig, "bit_reversal", data=pd.DataFrame({"jump": jumps}), paper="D.5")
 

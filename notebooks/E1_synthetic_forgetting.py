@@ -157,11 +157,11 @@ forgetting
 
 # %%
 if forgetting:
-    fig, ax = figures.subplots(size=(7.4, 3.8))
-    plotted = figures.curves(ax, forgetting.frame, baseline=1 / 6, log=True)
-    ax.set(title=f"Adding, N = {forgetting.protocol.make_task().length}, from σ(6)")
-    ax.set_ylabel("mean squared error (log scale)")
-    figures.legend(fig, forgetting.read)
+    task = forgetting.protocol.make_task()
+    ylabel = f"mean squared error, N = {task.length}"
+    by_gate = {g: figures.style(g)["label"] for g in forgetting.read}
+    frame = figures.thinned(forgetting.frame, "loss", 200)
+    fig, plotted = figures.memory_facets(frame, task.baseline, ylabel, by=by_gate.get)
     bench.save(fig, "curves", data=plotted, paper="§E.1", runs=forgetting)
 
 # %%
@@ -174,14 +174,15 @@ print(f"{len(units)} units of {len(probed)} gates")
 
 # %%
 if probed:
-    size = (4.2 * len(probed), 3.2)
-    fig, axes = figures.subplots(1, len(probed), size=size, sharey=True, squeeze=False)
-    plotted = []
+    fig, axes = figures.subplots(1, len(probed), size=(8.4, 3.2), sharey=True, squeeze=False)
+    plotted, edges = [], 2.0 ** np.arange(0, 14.25, 0.25)
     for ax, g in zip(axes[0], probed, strict=True):
-        before, after = units.loc[g].g_before, units.loc[g].g_after
-        plotted.append(figures.histogram(ax, g, before, after, bins=40))
-        ax.set_xlabel("mean effective forget gate of a unit")
-    axes[0, 0].legend(loc="upper left")
+        moments = units.loc[g].g_before, units.loc[g].g_after
+        before, after = (decay_period(m).clip(upper=edges[-1]) for m in moments)
+        plotted.append(figures.histogram(ax, g, before, after, edges=edges))
+        ax.axvline(500, color="0.4", lw=1, ls=":")
+    axes[0, 0].annotate("N = 500 ", (500, 0.9), ha="right", color="0.3")
+    axes[0, 0].legend(loc="center left", frameon=False)
     bench.save(fig, "fig9", data=pd.concat(plotted), paper="Fig. 9", runs=forgetting)
 
 # %% [markdown]
@@ -209,10 +210,10 @@ if probed:
         ax.plot(100 * line["rank"], line.D, **look, lw=1.8)
     D = decay_period(1 / (1 + np.exp(-6)))
     ax.axhline(D, color="0.4", lw=1, ls=":")
-    ax.annotate(f"start: {D:.0f} steps", (100, D), (0, 4), textcoords="offset points", ha="right")
+    ax.annotate(f"start: {D:.0f} steps", (60, D), (0, 4), textcoords="offset points", ha="right")
     ax.set(yscale="log", xlabel="units, shortest memory first [%]")
     ax.set_ylabel("decay period D [steps] (log scale)")
-    ax.legend()
+    fig.legend(loc="outside lower center", ncols=3, frameon=False)
     bench.save(fig, "timescales", data=ranked, paper="Fig. 9", runs=forgetting)
 
 # %% [markdown]

@@ -427,12 +427,11 @@ def race(groups, name, ylabel):
         ax.set(title=f"{name}, N = {task.length}: {start}", ylabel="")
     if janet:
         median = thinned(janet).groupby("step").loss.median().rename_axis("step").reset_index()
-        axes[1].plot(median.step, median.loss, color="0.1", ls="-.", lw=1.6)
+        axes[1].plot(median.step, median.loss, color="0.1", ls="-.", lw=1.6, label=ORDER[-1])
         parts.append(median.assign(gate=ORDER[-1], line="median"))
-        axes[1].annotate("JANET, β = 0", median.iloc[-1], (-4, 4), ha="right",
-                         textcoords="offset points")  # fmt: skip
     axes[0].set_ylabel(ylabel)
-    figures.legend(fig, [g for g in ORDER[:-1] if g in set(frame.gate)])
+    names = [g for g in ORDER[:-1] if g in set(frame.gate)]
+    figures.legend(fig, names, others=axes[1].get_lines()[-1:] if janet else [])
     bench.save(fig, name.lower(), data=pd.concat(parts), runs=[g for g in groups if g])
 
 
@@ -587,10 +586,16 @@ medians[["valid", "test", "seeds"]].reindex(ORDER).round(1)
 
 # %%
 if any(pixels[:2]):
-    fig, axes = figures.subplots(1, 2, size=(8.6, 3.5), sharey=True)
-    frame = pd.concat([runs.frame for runs in pixels[:2] if runs])
-    plotted = figures.accuracy_curves(axes, frame)
-    figures.legend(fig, [g for g in ORDER if g in set(frame.gate)])
+    frame = pd.concat([runs.frame for runs in pixels[:2] if runs]).dropna(subset="valid_accuracy")
+    frame = frame.assign(percent=100 * frame.valid_accuracy)[["gate", "seed", "step", "percent"]]
+    order = [g for g in ORDER if g in set(frame.gate)]
+    shown = frame.step.unique()[-3:]
+    fig, axes = figures.subplots(1, len(shown), size=(9.6, 4), sharex=True, squeeze=False)
+    for ax, step in zip(axes[0], shown, strict=True):
+        figures.dots(ax, frame[frame.step == step], "percent", order)
+        ax.set(title=f"after {step:,} steps", xlabel="validation accuracy [%]")
+        ax.tick_params(labelleft=ax is axes[0, 0])
+    plotted = frame[frame.step.isin(shown)]
     bench.save(fig, "pmnist", data=plotted, runs=[runs for runs in pixels if runs])
 
 # %%

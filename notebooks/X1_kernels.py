@@ -149,27 +149,17 @@ def wide(frame, index="gate"):
 
 
 # %%
-def bars(ax, frame, title):
-    """Ratios as bars with quartiles, a group per H."""
-    for place, name in enumerate(gates):
-        rows = frame[frame.gate == name].sort_values("hidden")
-        at = np.arange(len(rows)) + (place - len(gates) // 2) * 0.09
-        whiskers = [rows.ratio - rows.low, rows.high - rows.ratio]
-        color = figures.style(name)["color"]
-        ax.bar(at, rows.ratio, 0.08, yerr=whiskers, color=color, error_kw={"lw": 0.6})
-        for x in at:
-            ax.text(x, 0.02, name, rotation=90, ha="center", va="bottom", fontsize=6, color="white")
-    ax.axhline(1, color="0.3", lw=1)
-    ax.set_xticks(
-        np.arange(frame.hidden.nunique()), [f"H = {h}" for h in sorted(set(frame.hidden))]
-    )
-    ax.set(title=title, ylabel="training step, ours / torch.nn")
-    ax.grid(axis="x", visible=False)
-
-
-fig, axes = figures.subplots(2, 1, size=(9.6, 6.4))
-bars(axes[0], lstm, "LSTM with nine gates against torch.nn.LSTM")
-bars(axes[1], gru, "GRU with nine gates against torch.nn.GRU")
+fig, axes = figures.subplots(2, len(hidden), size=(9.6, 5.6), sharex=True, sharey=True)
+for row, (cell, frame) in zip(axes, {"LSTM": lstm, "GRU": gru}.items(), strict=True):
+    for ax, h in zip(row, hidden, strict=True):
+        part = frame[frame.hidden == h].set_index("gate").loc[list(gates)].reset_index()
+        figures.dots(ax, part, "ratio")
+        ax.hlines(range(len(part))[::-1], part.low, part.high, color="0.3", lw=1, zorder=3)
+        ax.axvline(1, color="0.3", lw=1, ls="--")
+        ax.set(title=f"{cell}, H = {h}", xlim=(0, 1.15))
+fig.supxlabel(
+    "time of a training step, ours / torch.nn (dashed: equal; left of it: faster)", size=9.5
+)
 bench.save(fig, "ratios", data=pd.concat([lstm, gru]))
 
 # %%
@@ -234,15 +224,18 @@ rivals = bench.timings("loops", rivals, **few)
 rivals.pivot(index="provider", columns="hidden", values="ratio").round(1)
 
 # %%
-fig, ax = figures.subplots(size=(7, 3.2))
+fig, ax = figures.subplots(size=(7.6, 3.4))
 for place, h in enumerate(sorted(set(rivals.hidden))):
     rows = rivals[rivals.hidden == h].set_index("provider").loc[list(providers)]
-    at = np.arange(len(rows)) + 0.35 * (place - 0.5)
-    ax.barh(at, rows.ratio, 0.33, label=f"H = {h}", color=f"C{place}")
-ax.axvline(1, color="0.3", lw=1)
-ax.set_yticks(range(len(providers)), providers)
-ax.set(xlabel="training step of a UR-LSTM, over ours")
-ax.legend()
+    at = np.arange(len(rows)) + 0.38 * (place - 0.5)
+    bar = ax.barh(at, rows.ratio, 0.34, label=f"H = {h}", color=("0.35", "0.7")[place])
+    ax.bar_label(bar, fmt=" %.1f", fontsize="small")
+ax.axvline(1, color="#d55e00", lw=1.5, label="urgates' kernel: 1")
+ax.set(yticks=range(len(providers)), yticklabels=providers)
+ax.set_xlabel("time of a UR-LSTM's training step / urgates' kernel")
+ax.grid(axis="y", visible=False)
+ax.invert_yaxis()
+fig.legend(loc="outside lower center", ncols=3, frameon=False)
 bench.save(fig, "loops", data=rivals)
 
 # %% [markdown]
@@ -265,18 +258,23 @@ growth = {
 growth = {name: bench.timings(f"growth_{name}", cases, **few) for name, cases in growth.items()}
 
 # %%
-fig, axes = figures.subplots(1, 4, size=(9.6, 2.8))
-for ax, (name, frame) in zip(axes, growth.items(), strict=False):
-    ax.loglog(frame[name], frame.ms, "o-", label="UR-LSTM")
-    ax.loglog(frame[name], frame.rival_ms, "s--", color="0.5", label="torch.nn.LSTM")
-    ax.set(xlabel=name, ylabel="ms per training step" if ax is axes[0] else "")
+fig, axes = figures.subplots(1, 4, size=(9.6, 3))
+ours = figures.style("UR") | {"label": "UR-LSTM", "linestyle": "-"}
+torchs = {"color": "0.5", "marker": "s", "linestyle": "--", "label": "torch.nn.LSTM"}
+units = {"time": "time steps T", "batch": "sequences B", "inputs": "inputs I per step"}
+panels = [(name, f"{name}, ms", "ms") for name in growth] + [
+    ("time", "kept for backward, MB", "kept")
+]
+for ax, (name, title, column) in zip(axes, panels, strict=True):
+    frame = growth[name]
+    ax.loglog(frame[name], frame[column], **ours)
+    ax.loglog(frame[name], frame[f"rival_{column}"], **torchs)
+    ax.set(title=title, xlabel=f"{units[name]} (log)")
+for ax in axes[1:3]:
+    ax.sharey(axes[0])
+axes[0].set_ylabel("log scale")
 kept = growth["time"]
-axes[3].loglog(kept.time, kept.kept, "o-")
-axes[3].loglog(kept.time, kept.rival_kept, "s--", color="0.5")
-axes[3].set(xlabel="time", title="MB kept for backward", ylabel="")
-axes[0].legend(fontsize="small")
-for ax in axes:
-    ax.yaxis.set_minor_formatter("")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 bench.save(fig, "growth", data=pd.concat(growth.values()))
 
 # %%

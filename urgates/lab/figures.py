@@ -1,10 +1,8 @@
-"""Pictures: one look per gate for the whole project, the plot kinds, and saving with provenance.
+"""Pictures: the plot kinds of the book in the `look` of the project, and saving with provenance.
 
-A gate's colour is its first axis in Table 1 (how the main gate starts), its line is the second
-(the auxiliary gate), so that a legend reads like the table.  Fast and softsign gates have a hue of
-their own, in a shade that tells their start.  A saved figure is three siblings:
-NAME.png (the picture), NAME.csv (exactly the plotted numbers), NAME.json (where they come from).
-Figures are plain objects without a window or a current figure; this file alone needs matplotlib.
+A saved figure is three siblings: NAME.png (the picture), NAME.csv (exactly the plotted numbers),
+NAME.json (where they come from).  What the book says about its figures (title, alternative text,
+how to read it) is in figures.ini.  This file and look.py alone need matplotlib.
 """
 
 from __future__ import annotations
@@ -12,90 +10,41 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from urgates.gates import GATES, Gate, gate
+from urgates.lab.look import STYLE, facets, legend, level, start, style, subplots
+
+__all__ = [
+    "STYLE",
+    "VOLATILE",
+    "accuracy_curves",
+    "curves",
+    "described",
+    "dots",
+    "facets",
+    "histogram",
+    "legend",
+    "level",
+    "memory_curves",
+    "memory_facets",
+    "ranking",
+    "save",
+    "start",
+    "style",
+    "subplots",
+    "thinned",
+]
 
 DPI = 120
 VOLATILE = ("commit", "device", "wall_seconds")  # true of one execution, not of the picture
-
-_palette = sns.color_palette("colorblind").as_hex()
-_HUE = dict(zip(("constant", "chrono", "cumax", "uniform"), _palette[:4], strict=True))
-_MARKER = {"constant": "o", "chrono": "s", "cumax": "^", "uniform": "D"}
-_FAST, _SLOW = _palette[4], _palette[7]
-_HUE |= {
-    "power": _palette[9],
-    "fast": _FAST, "fast uniform": sns.dark_palette(_FAST, 5).as_hex()[2],
-    "fast chrono": sns.light_palette(_FAST, 5).as_hex()[2],
-    "fast power": sns.dark_palette(_FAST, 5).as_hex()[1],
-    "softsign": _SLOW, "softsign uniform": sns.dark_palette(_SLOW, 5).as_hex()[1],
-    "softsign chrono": sns.light_palette(_SLOW, 5).as_hex()[2],
-    "softsign power": sns.dark_palette(_SLOW, 5).as_hex()[2],
-}  # fmt: skip
-_MARKER |= {
-    "power": "p", "fast": "P", "fast uniform": "*", "fast chrono": "X", "fast power": "h",
-    "softsign": "v", "softsign uniform": "<", "softsign chrono": ">", "softsign power": "8",
-}  # fmt: skip
-_LINE = {None: "-", "refine": (0, (3, 1.5)), "master": (0, (1, 1.5))}
-_FACE = {None: None, "refine": "white", "master": "lightgrey"}
-_THEME = {
-    **sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.92"}),
-    **sns.plotting_context("paper", font_scale=1.1),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.handlelength": 3,
-}
-
-
-def style(name: str | Gate) -> dict:
-    """How a gate is drawn: keyword arguments for `Axes.plot`, label included.
-
-    Colour and line together identify a gate, and so do marker and its face: either survives
-    a black-and-white print.
-    """
-    g = gate(name)
-    axis = g.bias if g.activation == "sigmoid" else g.activation
-    if g.distributional and g.activation != "sigmoid":
-        axis = f"{g.activation} {g.bias}"
-    return {
-        "color": _HUE[axis],
-        "linestyle": _LINE[g.auxiliary],
-        "marker": _MARKER[axis],
-        "markerfacecolor": _FACE[g.auxiliary] or _HUE[axis],
-        "label": "- (standard)" if g.name == "-" else g.name,
-    }
-
-
-STYLE: dict[str, dict] = {name: style(name) for name in GATES}
-
-
-def subplots(rows: int = 1, cols: int = 1, *, size: tuple[float, float] | None = None, **grid):
-    """A new figure and its axes, `matplotlib.pyplot.subplots` without the global state.
-
-    Args:
-        size: width and height in inches; 4.2 x 3.2 per panel, at most 9.6 wide, if not given.
-        grid: passed on to `Figure.subplots` (sharex, width_ratios, …).
-    """
-    with mpl.rc_context(_THEME):
-        fig = Figure(figsize=size or (min(4.2 * cols, 9.6), 3.2 * rows), layout="constrained")
-        return fig, fig.subplots(rows, cols, **grid)
-
-
-def legend(fig: Figure, gates: Iterable[str] = GATES, *, loc: str = "outside right center") -> None:
-    """One legend of gates for the whole figure, beside the axes."""
-    handles = [Line2D([], [], **style(name)) for name in gates]
-    with mpl.rc_context(_THEME):
-        fig.legend(handles=handles, loc=loc, title="gate")
 
 
 def curves(
@@ -146,11 +95,7 @@ def curves(
         ):
             plotted.append(_tidy(name, label, values, y))
     if baseline is not None:
-        ax.axhline(baseline, color="0.4", lw=1, ls="--", zorder=0)
-        ax.annotate(
-            "constant predictor", (1, baseline), (-2, 2), xycoords=("axes fraction", "data"),
-            textcoords="offset points", ha="right", color="0.4", fontsize="small",
-        )  # fmt: skip
+        level(ax, baseline, "constant\npredictor")
     ax.set(xlabel="training step", ylabel=(ylabel or y) + (" (log scale)" if log else ""))
     if log:
         ax.set_yscale("log")
@@ -173,10 +118,20 @@ def memory_curves(ax: Axes, frame: pd.DataFrame, baseline: float) -> pd.DataFram
         The plotted numbers.
     """
     plotted = curves(ax, frame, baseline=baseline, log=True)
-    ax.axhline(0.05 * baseline, color="0.4", lw=1, ls=":", zorder=0)
-    ax.annotate("solved: 5 %", (0, 0.05 * baseline), (4, -10), textcoords="offset points",
-                color="0.4", fontsize="small")  # fmt: skip
+    level(ax, 0.05 * baseline, "solved:\n5 %", ":")
     return plotted
+
+
+def memory_facets(
+    frame: pd.DataFrame, baseline: float, ylabel: str, by: Callable[[str], str] = start
+) -> tuple[Figure, pd.DataFrame]:
+    """`memory_curves` in `facets`: the figure and the plotted numbers."""
+    fig, panels = facets(dict.fromkeys(frame.gate), by=by)
+    parts = [memory_curves(ax, frame[frame.gate.isin(names)], baseline) for ax, names in panels]
+    for ax, _ in panels:
+        ax.set_ylabel("")
+    panels[0][0].set_ylabel(f"{ylabel} (log scale)")
+    return fig, pd.concat(parts)
 
 
 def accuracy_curves(axes: Sequence[Axes], frame: pd.DataFrame) -> pd.DataFrame:
@@ -198,10 +153,30 @@ def accuracy_curves(axes: Sequence[Axes], frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)
 
 
+def dots(ax: Axes, frame: pd.DataFrame, x: str, gates: Iterable[str] | None = None) -> None:
+    """One row per gate, from top to bottom: a mark for every run and a bar at their median.
+
+    Args:
+        frame: columns gate and `x`, one row per run; × over those `diverged`, if it has that too.
+        gates: the rows, those of the frame if not given.
+    """
+    rows = list(dict.fromkeys(frame.gate if gates is None else gates))[::-1]
+    for row, name in enumerate(rows):
+        part, look = frame[frame.gate == name], style(name)
+        ax.plot(part[x], [row] * len(part), **{**look, "linestyle": ""}, ms=6)
+        ax.plot(part[x].median(), row, "|", color=look["color"], ms=18, mew=2)
+        if "diverged" in part:
+            fallen = part[x][part.diverged]
+            ax.plot(fallen, [row] * len(fallen), "x", color=look["color"], ms=9)
+    ax.set(yticks=range(len(rows)), yticklabels=[style(name)["label"] for name in rows])
+
+
 def ranking(
     ours: Axes, theirs: Axes, table: pd.DataFrame, paper: pd.Series, diverged: pd.Series
 ) -> pd.DataFrame:
     """Two panels of gates: the accuracies of our runs with their median, and the paper's number.
+
+    The panels have scales of their own, and say how far each reaches.
 
     Args:
         table: columns gate, valid [%] and diverged, one row per run.
@@ -209,19 +184,19 @@ def ranking(
     Returns:
         The plotted numbers: the table with a column `paper`.
     """
-    rows = list(dict.fromkeys(table.gate))[::-1]
-    for row, name in enumerate(rows):
-        part, look = table[table.gate == name], style(name)
-        ours.plot(part.valid, [row] * len(part), **{**look, "linestyle": ""}, ms=6)
-        fallen = part.valid[part.diverged]
-        ours.plot(fallen, [row] * len(fallen), "x", color=look["color"], ms=9)
-        ours.plot(part.valid.median(), row, "|", color=look["color"], ms=18, mew=2)
+    dots(ours, table, "valid")
+    for row, name in enumerate(dict.fromkeys(table.gate[::-1])):
         if name in paper.index:
             face = "white" if diverged[name] else "0.6"
             theirs.plot(paper[name], row, "o", color="0.6", mfc=face, ms=7)
-    ours.set(xlabel="best validation accuracy [%]", yticks=range(len(rows)), yticklabels=rows)
-    theirs.set(xlabel="best of all its runs [%]; open: seeds diverged")
-    return table.merge(paper.rename("paper"), left_on="gate", right_index=True, how="left")
+    data = table.merge(paper.rename("paper"), left_on="gate", right_index=True, how="left")
+    ours.set_xlabel(f"best validation accuracy [%]\nmarks: runs, bar: median; {_span(data.valid)}")
+    theirs.set_xlabel(f"best of all its runs [%]\nopen: seeds diverged; {_span(data.paper)}")
+    return data
+
+
+def _span(percent: pd.Series) -> str:
+    return f"span: {percent.max() - percent.min():.1f} points"
 
 
 def _tidy(name: str, line: str, values: pd.Series, y: str) -> pd.DataFrame:
@@ -229,21 +204,28 @@ def _tidy(name: str, line: str, values: pd.Series, y: str) -> pd.DataFrame:
 
 
 def histogram(
-    ax: Axes, name: str, before: np.ndarray, after: np.ndarray, *, bins: int = 20
+    ax: Axes,
+    name: str,
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    edges: Sequence[float] = tuple(np.linspace(0, 1, 21)),
 ) -> pd.DataFrame:
-    """Activations of one gate in [0, 1], before training (outline) and after (filled), Figs. 4, 9.
+    """Activations of one gate, before training (outline) and after (filled), Figs. 4 and 9.
 
     Args:
-        before, after: one mean activation per unit, any shape.
+        before, after: one number per unit, any shape.
+        edges: of the bins; beyond 1 the numbers are decay periods, drawn on a log scale.
     Returns:
         The plotted shares of units: columns gate, when, left, right, share.
     """
-    edges, color, plotted = np.linspace(0, 1, bins + 1), style(name)["color"], []
+    edges, color, plotted = np.asarray(edges), style(name)["color"], []
     for when, values in (("before", before), ("after", after)):
         values = np.ravel(values)
-        if not (values.size and np.all((values >= 0) & (values <= 1))):
+        if not (values.size and np.all((values >= edges[0]) & (values <= edges[-1]))):
             raise ValueError(
-                f"{when} must be numbers in [0, 1], got {values[:3]} … ({values.size})"
+                f"{when} must be numbers in [{edges[0]:g}, {edges[-1]:g}], "
+                f"got {values[:3]} … ({values.size})"
             )
         share = np.histogram(values, edges)[0] / values.size
         look = {"color": "0.3", "lw": 1} if when == "before" else {"color": color, "fill": True}
@@ -251,24 +233,49 @@ def histogram(
         left, right = edges[:-1], edges[1:]
         columns = {"gate": name, "when": when, "left": left, "right": right, "share": share}
         plotted.append(pd.DataFrame(columns))
-    ax.set(xlim=(0, 1), title=style(name)["label"], xlabel="gate activation")
-    ax.set_ylabel("share of units")
+    periods = edges[-1] > 1
+    ax.set(xscale="log" if periods else "linear", xlim=(edges[0], edges[-1]))
+    ax.set_xlabel("decay period D [steps] (log scale)" if periods else "gate activation")
+    ax.set(title=style(name)["label"], ylabel="share of units")
     return pd.concat(plotted, ignore_index=True)
 
 
-def save(fig: Figure, stem: Path, data: pd.DataFrame, meta: Mapping) -> dict:
+@cache
+def _book() -> ConfigParser:
+    texts = ConfigParser(interpolation=None)
+    texts.read_string(Path(__file__).with_suffix(".ini").read_text(encoding="utf-8"))
+    return texts
+
+
+def described(notebook: str, name: str) -> dict[str, str]:
+    """What the book says about a figure: its `title`, `alt` (what is seen) and `read` (how to).
+
+    Empty for a figure that is not in figures.ini; a test wants every committed one there.
+    """
+    section = f"{notebook}/{name}"
+    texts = dict(_book()[section]) if section in _book() else {}
+    return {key: " ".join(text.split()) for key, text in texts.items()}
+
+
+def save(
+    fig: Figure, stem: Path, data: pd.DataFrame, meta: Mapping, texts: Mapping[str, str] = {}
+) -> dict:
     """Write STEM.png, STEM.csv and STEM.json; the same figure and data give the same bytes.
 
     Args:
         data: the plotted numbers, written with six digits.
         meta: provenance (notebook, paper, preset, seeds, …), plain JSON values.  All of it goes
             into the JSON file and, except the `VOLATILE` keys, into the picture's text chunks.
+        texts: what `described` gives; all of it goes into the JSON file, the title on the picture.
     Returns:
-        What the JSON file holds: `meta` and the files' hashes under "sha256".
+        What the JSON file holds: `meta`, `texts` and the files' hashes under "sha256".
     """
     if not isinstance(data, pd.DataFrame) or data.empty:
         raise ValueError(f"data must be a DataFrame with the plotted numbers, got {data!r}")
     stem = Path(stem)
+    if "title" in texts:
+        fig.set_figheight(fig.get_figheight() + 0.3)  # room of its own: the panels stay as they are
+        fig.suptitle(texts["title"], x=0.01, ha="left", weight="bold", size=11)
     lasting = {key: value for key, value in meta.items() if key not in VOLATILE}
     picture = io.BytesIO()
     chunks = {
@@ -280,7 +287,7 @@ def save(fig: Figure, stem: Path, data: pd.DataFrame, meta: Mapping) -> dict:
     table = data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
     files = {".csv": table, ".png": picture.getvalue()}
     hashes = {suffix[1:]: hashlib.sha256(content).hexdigest() for suffix, content in files.items()}
-    record = {**meta, "sha256": hashes}
+    record = {**meta, **texts, "sha256": hashes}
     files[".json"] = (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()
     stem.parent.mkdir(parents=True, exist_ok=True)
     for suffix, content in files.items():

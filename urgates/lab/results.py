@@ -4,6 +4,7 @@ Committed results lie in `figures/<notebook>/`, whatever is computed afresh in
 `runs/<preset>/<notebook>/`; stored runs are the only source of a figure's numbers.
 """
 
+import base64
 import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -238,6 +239,8 @@ class Bench:
     ) -> None:
         """Save a figure as NAME.png, .csv and .json, show the picture, print its caption.
 
+        The figure's title, its alternative text and how to read it are in `lab/figures.ini`.
+
         Args:
             fig: a matplotlib figure.
             name: the files' stem, like "fig3_left".
@@ -245,7 +248,7 @@ class Bench:
             paper: which of the paper's figures it is, like "Fig. 3 left".
             runs: what it was drawn from; None for closed forms and samples.
         """
-        from IPython.display import Image, display
+        from IPython.display import Markdown, display
 
         from urgates.lab import figures  # matplotlib takes a second to import
 
@@ -268,8 +271,14 @@ class Bench:
                 for group in groups
                 for path in group.paths
             ]
-        record = figures.save(fig, self.out / name, data, meta)
-        display(Image(self.out / f"{name}.png"))
+        texts = figures.described(self.notebook, name)
+        record = figures.save(fig, self.out / name, data, meta, texts)
+        picture = base64.b64encode((self.out / f"{name}.png").read_bytes()).decode()
+        alt = texts.get("alt", name)
+        shown = {"image/png": picture, "text/plain": alt}
+        display(shown, raw=True, metadata={"image/png": {"alt": alt}})
+        if "read" in texts:
+            display(Markdown(f"*How to read it.* {texts['read']}"))
         seeds = ", ".join(map(str, meta["seeds"]))
         caption = f"{name}.csv · {meta['preset']}"
         if runs is not None:  # stored numbers: the notebook's test sees any change of them
