@@ -104,7 +104,7 @@ fig, (left, right) = figures.subplots(1, 2, size=(9.6, 3.2))
 left.plot(signal, color="0.85", lw=0.8, label="input")
 for f, part in filtered.groupby("f"):
     left.plot(part.t, part.state, color=SHADE[f], lw=0.8 + f, label=f"f = {f}")
-left.set(title="a noisy wave, filtered", xlabel="time step", ylabel="state", ylim=(-2.5, 2.5))
+left.set(title="a noisy wave, filtered", xlabel="time step", ylabel="state", ylim=(-2.5, 3.2))
 left.legend(
     ncols=4, loc="upper right", fontsize="small", columnspacing=1, handlelength=1, frameon=False
 )
@@ -265,7 +265,7 @@ fig, (gate, slope, time) = figures.subplots(1, 3, size=(9.6, 3.2))
 gate.plot(sigmoid.z, sigmoid.f, color="black", label="gate f = σ(z)")
 gate.plot(sigmoid.z, sigmoid.f * (1 - sigmoid.f), color="#d55e00", ls="--", label="slope f(1 − f)")
 gate.axvspan(logit(0.99), 8, color="0.92", lw=0)
-gate.annotate("saturated:\nslope < 1 %", (8, 0.45), ha="right", fontsize="small")
+gate.annotate("slope\n< 1 %", (6.3, 0.4), ha="center", fontsize="small")
 for D in (10, 100, 1000):
     gate.plot(logit(1 - 1 / D), 1 - 1 / D, "ko", ms=4)
     gate.annotate(f"{D}", (logit(1 - 1 / D), 1.05), fontsize="small", ha="center")

@@ -135,17 +135,18 @@ survival = pd.DataFrame(
 ).rename_axis("D")
 
 # %%
-fig, panels = figures.facets(survival, loc="best")
+fig, panels = figures.facets(survival)
 for ax, names in panels:
     ax.plot(periods, 1 / periods, color="0.85", lw=5, zorder=0)
     ax.axvline(500, color="0.4", ls=":", lw=1)
     for name in names:
         column = survival[name]
         ax.plot(column[column > 0], lw=1.6, **figures.STYLE[name] | {"markevery": (3, 9), "ms": 4})
-    ax.set(xscale="log", yscale="log", ylim=(1e-3, 1.3), xlim=(1, 3000), xlabel="D [steps] (log)")
+    ax.set(xscale="log", yscale="log", ylim=(1e-3, 1.3), xlim=(1, 3000))
+    ax.set_xlabel("decay period D [steps]")
 panels[0][0].set_ylabel("share of units beyond D (log scale)")
 panels[0][0].annotate("1/D", (30, 0.05), color="0.4")
-panels[0][0].annotate("Copy's T", (560, 0.2), color="0.4", rotation=90, fontsize="small")
+panels[0][0].annotate("Copy's T", (580, 2e-3), color="0.4", rotation=90, fontsize="small")
 bench.save(fig, "start_timescales", data=survival.reset_index())
 
 # %% [markdown]

@@ -215,9 +215,8 @@ if copy:
     bench.save(fig, "fig3_left", data=plotted, paper="Fig. 3 left", runs=copy)
 
 # %% [markdown]
-# *Reading the figure:* thick lines are medians over the seeds, thin lines the seeds, shaded bands
-# the quartiles. Colour is how the main gate starts; a dashed line has a refine gate, a dotted one
-# master gates. Compare solid with dashed lines of one colour: what does the refine gate change?
+# Colour is how the main gate starts; a dashed line has a refine gate, a dotted one master gates.
+# Compare solid with dashed lines of one colour: what does the refine gate change?
 
 # %%
 on_copy = outcomes(copy)
@@ -327,8 +326,7 @@ bench.claim(
 # %% [markdown]
 # ## Both tasks on one page
 #
-# How much of the baseline's loss is left at the end? One dot per seed, a bar for the median; green
-# is solved, red is stuck.
+# How much of the baseline's loss is left at the end?
 
 # %%
 final = pd.concat({runs.protocol.task: ends(runs) for runs in (copy, adding)}, names=["task"])

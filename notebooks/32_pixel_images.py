@@ -282,9 +282,8 @@ if pmnist:
     bench.save(fig, "fig5a", data=plotted, paper="Fig. 5a, reduced scale", runs=pmnist)
 
 # %% [markdown]
-# *Reading the figure:* thick lines are medians over the seeds, bands quartiles, thin lines single
-# seeds. A line that ends in × diverged there and is drawn as far as it came. Training accuracy is
-# measured on batches while learning, so it needs no extra passes and shows the first steps.
+# Training accuracy is measured on batches while learning, so it needs no extra passes and shows the
+# first steps. A line that ends in × diverged there and is drawn as far as it came.
 #
 # The order we find, and in grey the order of the paper. The axes differ on purpose: another width,
 # another length of training, another choice of the best.

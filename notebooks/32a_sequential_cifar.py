@@ -112,10 +112,6 @@ if scifar:
     figures.legend(fig, scifar.read)
     bench.save(fig, "fig5b", data=plotted, paper="Fig. 5b, reduced scale", runs=scifar)
 
-# %% [markdown]
-# *Reading the figure:* dashed is guessing. Thick lines are medians over the seeds, bands quartiles,
-# thin lines single seeds; × marks a run that diverged.
-
 # %%
 if scifar:
     fig, (ours, theirs) = figures.subplots(1, 2, size=(9.2, 3.9), sharey=True)

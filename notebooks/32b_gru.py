@@ -125,9 +125,6 @@ if gru:
     bench.save(fig, "gru", data=plotted, paper="Table 2, reduced scale", runs=gru)
 
 # %% [markdown]
-# *Reading the figure:* thick lines are medians over the seeds, bands quartiles, thin lines single
-# seeds; × marks a run that diverged.
-#
 # ## LSTM and GRU side by side
 
 # %%
@@ -167,11 +164,13 @@ if "-" in ours.index:
         gain = pd.DataFrame({"ours": gains(ours[column]), "paper": gains(TABLE_2[theirs])})
         gain = gain.reindex(gains(ours).index).rename_axis("gate").reset_index()
         parts.append(gain.assign(row=column, paper_row=theirs))
-        ax.plot(gain.paper[::-1], range(len(gain)), "o", color="0.6", ms=7)
+        paper = ax.plot(gain.paper[::-1], range(len(gain)), "o", color="0.6", ms=7)
         figures.dots(ax, gain, "ours")
         ax.axvline(0, color="0.3", lw=1)
-        ax.set(title=column if column == theirs else f"ours {column}, paper {theirs}")
+        ax.set(title=column if column == theirs else f"{column}; paper: {theirs.split()[0]}")
         ax.set_xlabel("gain over - [points]")
+    look = {"loc": "outside lower center", "frameon": False}
+    fig.legend(paper, ["the paper (in colour: ours)"], **look)
     bench.save(fig, "table2", data=pd.concat(parts), paper="Table 2", runs=list(groups.values()))
 
 # %% [markdown]

@@ -197,8 +197,6 @@ if len(data):
     bench.save(fig, "table3", data=data, paper="Table 3, reduced scale", runs=groups)
 
 # %% [markdown]
-# *Reading the figure:* grey, what is published at full size; colour, our seeds at this preset.
-#
 # ## The verdicts
 #
 # At the paper's scale: UR within 0.15, 0.5 and 1.5 points of Table 3. A reduced scale cannot tell.

@@ -92,8 +92,6 @@ if both:
     bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=both)
 
 # %% [markdown]
-# *Reading the figure:* dots are runs, lines their medians; × marks a run that diverged.
-#
 # Table 2's view, the best run of any rate, beside Fig. 5's, the best rate at which no seed
 # diverged:
 

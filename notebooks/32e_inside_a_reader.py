@@ -102,9 +102,6 @@ if runs:
         print(f"validation after {step:4} steps: {said}")
 
 # %% [markdown]
-# *Reading the figure:* thick lines are medians over the seeds, bands quartiles, thin lines single
-# seeds. A line that ends in × diverged there.
-#
 # ## A network to ask
 #
 # Runs of this protocol store their weights as they were at the best validation. `bench.network`
@@ -184,7 +181,6 @@ for ax, image, row in zip(axes.flat, scanline, asked.itertuples(), strict=False)
 bench.save(fig, "dozen", data=asked, runs=runs.only(shown))
 
 # %% [markdown]
-# *Reading the figure:* the class, then the answer and its probability; mistakes are bold and red.
 # Twelve images chosen in this way tell no error rate. That one, over the whole test set, has to be
 # what the run noted when it ended:
 
@@ -269,9 +265,6 @@ for ax, label in zip(axes[:, 0], labels[two], strict=True):
 bench.save(fig, "along", data=along, runs=runs.only(shown))
 
 # %% [markdown]
-# *Reading the figure:* above each picture the pixels read so far, then the answer; blue is not yet
-# read.
-#
 # Now 500 test images, all networks:
 
 # %%
@@ -520,9 +513,6 @@ fig.colorbar(heat, ax=axes[1, :], label="decay period [steps]")
 bench.save(fig, "traces", data=traced.reset_index(), runs=runs)
 
 # %% [markdown]
-# *Reading the figure:* bright rows hold what they have for long, dark ones let it go. Vertical
-# stripes are moments at which many units react together.
-#
 # ## Ink
 #
 # Does a stroke open or close a gate? For 50 images, each unit's mean gate at blank and at inked
@@ -581,10 +571,6 @@ plotted = inked[["gate", "seed", "unit", "blank", "inked", "correlation"]]
 bench.save(fig, "ink", data=plotted, runs=runs)
 
 # %% [markdown]
-# *Reading the figure:* a dot is a unit. On the line it does not care about ink; below it, ink makes
-# it forget (and, where input and forget gate are tied, take in the news); above it, ink makes it
-# hold on.
-#
 # What is shown goes together, and need not be the cause: where there is ink, the pixels just read
 # were likelier inked, too.
 

@@ -181,14 +181,12 @@ if probed:
         before, after = (decay_period(m).clip(upper=edges[-1]) for m in moments)
         plotted.append(figures.histogram(ax, g, before, after, edges=edges))
         ax.axvline(500, color="0.4", lw=1, ls=":")
-    axes[0, 0].annotate("N = 500 ", (500, 0.9), ha="right", color="0.3")
+    axes[0, 0].annotate(" N = 500", (500, 0.9), color="0.3")
     axes[0, 0].legend(loc="center left", frameon=False)
     bench.save(fig, "fig9", data=pd.concat(plotted), paper="Fig. 9", runs=forgetting)
 
 # %% [markdown]
-# The outline is the start, all units near $\sigma(6)$. Near the right edge a little more or less
-# makes all the difference, so here are the same units as decay periods, the shortest memory first;
-# for R also what its main gate alone would do:
+# The same units by rank, the shortest memory first; for R also what its main gate alone would do:
 
 # %%
 lines = [(g, which) for g in probed for which in ("g", "f") if which == "g" or g == "R"]

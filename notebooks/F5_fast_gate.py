@@ -443,9 +443,8 @@ if any(copy):
     race(copy, "Copy", "cross-entropy (log scale)")
 
 # %% [markdown]
-# *Reading the figure:* thick lines are medians over the seeds, thin lines the seeds, bands the
-# quartiles. Left, gates that start from one constant bias; right, from biases spread over the
-# units. A dashed line has a refine gate. Not every gate may have been run: the table says so.
+# Left, gates that start from one constant bias; right, from biases spread over the units. Not every
+# gate may have been run: the table says so.
 
 # %%
 on_copy = table(copy)

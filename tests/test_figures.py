@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from matplotlib.colors import to_rgb
 
 from urgates.gates import GATES
 from urgates.lab import figures
+
+ROOT = Path(__file__).parents[1]
 
 # Machado et al. (2009), severity 1: what a deuteranope and a protanope see of linear RGB.
 BLINDNESS = {
@@ -104,8 +107,47 @@ def test_ranking_marks_diverged_seeds_and_keeps_gates_the_paper_lacks():
     assert out.paper.fillna(0).tolist() == [63, 63, 0]
     crosses = [line for line in ours.lines if line.get_marker() == "x"]
     assert [x for line in crosses for x in line.get_xdata()] == [50]
-    assert [label.get_text() for label in ours.get_yticklabels()] == ["CR", "-"]
+    assert [label.get_text() for label in ours.get_yticklabels()] == ["CR", "- (standard)"]
     assert theirs.lines[0].get_markerfacecolor() == "white"  # seeds of it diverged
+    assert "span: 20.0 points" in ours.get_xlabel() and "span: 0.0 points" in theirs.get_xlabel()
+
+
+def test_dots_keep_their_row_whatever_a_panel_lacks():
+    table = pd.DataFrame({"gate": ["-", "UR", "UR"], "loss": [3.0, 1, 2]})
+    ax = figures.subplots()[1]
+    figures.dots(ax, table, "loss", ["UR", "C", "-"])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["- (standard)", "C", "UR"]
+    marks = {(x, y) for line in ax.lines if line.get_marker() != "|" for x, y in line.get_xydata()}
+    assert marks == {(3, 0), (1, 2), (2, 2)}
+    bars = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "|"]
+    assert (1.5, 2) in bars
+
+
+def test_facets_part_gates_by_their_start():
+    _, panels = figures.facets(GATES)
+    found = {ax.get_title(): names for ax, names in panels}
+    assert found == {
+        "constant": ["-", "R"],
+        "chrono": ["C"],
+        "cumax": ["O", "OM", "OR"],
+        "uniform": ["U", "UM", "UR"],
+    }
+    for ax, names in panels:
+        labels = [figures.style(name)["label"] for name in names]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == labels
+        assert ax.get_shared_y_axes().joined(ax, panels[0][0])
+
+
+def test_memory_facets_name_their_levels_once():
+    frame = pd.concat([runs({0: 4}, gate) for gate in ("-", "U", "UR")])
+    fig, plotted = figures.memory_facets(frame, 2.0, "loss")
+    assert set(plotted.gate) == {"-", "U", "UR"}
+    constant, uniform = fig.axes
+    assert [text.get_text() for text in constant.texts] == []
+    assert [text.get_text() for text in uniform.texts] == ["constant\npredictor", "solved:\n5 %"]
+    heights = [line.get_ydata()[0] for line in uniform.lines if line.get_color() == "0.4"]
+    assert heights == pytest.approx([2.0, 0.1])
+    assert constant.get_ylabel() == "loss (log scale)" and uniform.get_ylabel() == ""
 
 
 def test_histogram_returns_shares_that_sum_to_one():
@@ -115,6 +157,15 @@ def test_histogram_returns_shares_that_sum_to_one():
     assert out[out.when == "after"].share.iloc[-1] == 1
     with pytest.raises(ValueError, match="after"):
         figures.histogram(ax, "UR", np.ones(3), np.array([1.5]))
+
+
+def test_histogram_of_decay_periods_is_logarithmic():
+    ax = figures.subplots()[1]
+    out = figures.histogram(ax, "R", np.full(4, 3.0), np.array([1.5, 5, 6, 7]), edges=[1, 2, 4, 8])
+    assert ax.get_xscale() == "log" and "[steps]" in ax.get_xlabel()
+    assert out.share.tolist() == [0, 1, 0, 0.25, 0, 0.75]
+    with pytest.raises(ValueError, match=r"before must be numbers in \[1, 8\]"):
+        figures.histogram(ax, "R", np.array([9.0]), np.ones(1), edges=[1, 2, 4, 8])
 
 
 def test_saved_twice_is_byte_identical_whatever_the_commit(tmp_path):
@@ -148,3 +199,32 @@ def test_figure_without_numbers_is_refused(tmp_path):
     fig, _ = figures.subplots()
     with pytest.raises(ValueError, match="plotted numbers"):
         figures.save(fig, tmp_path / "fig", pd.DataFrame(), {})
+
+
+def test_what_the_book_says_of_a_figure_is_on_it_and_beside_it(tmp_path):
+    fig, _ = figures.subplots(size=(6, 3))
+    texts = {"title": "A title", "alt": "What is seen", "read": "How to read it"}
+    record = figures.save(fig, tmp_path / "fig", runs({0: 2}), {"notebook": "20"}, texts)
+    assert fig.get_suptitle() == "A title" and fig.get_figheight() > 3
+    assert (
+        record == json.loads((tmp_path / "fig.json").read_text()) and record.items() > texts.items()
+    )
+    assert figures.described("20", "of nobody") == {}
+
+
+def test_every_committed_figure_has_its_title_alternative_text_and_reading():
+    pictures = sorted((ROOT / "figures").glob("*/*.png"))
+    assert pictures
+    texts = {}
+    for picture in pictures:
+        texts[picture] = figures.described(picture.parent.name, picture.stem)
+        assert set(texts[picture]) == {"title", "alt", "read"}, picture
+        record = json.loads(picture.with_suffix(".json").read_text())
+        saved = {key: record.get(key) for key in texts[picture]}
+        assert saved == texts[picture], f"{picture}: publish it again"
+    for key in ("title", "alt", "read"):
+        found = [text[key] for text in texts.values()]
+        twice = {text for text in found if key == "alt" and found.count(text) > 1}
+        short = [text for text in found if len(text) < {"title": 10, "alt": 40, "read": 40}[key]]
+        assert not twice and not short, key
+    assert len(figures._book().sections()) == len(pictures), "a text without a figure"

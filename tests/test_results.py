@@ -1,6 +1,7 @@
 """Runs, predicates, claims and the bench: what is read, what is trained, what is decided."""
 
 import json
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 
@@ -418,6 +419,21 @@ def test_save_writes_picture_numbers_and_provenance(checkout, capsys):
     assert meta["runs"] == [f"runs/copy_lstm_{g}_smoke_s1.csv" for g in ("-", "UR")]
     caption = "fig3_left.csv · smoke · seeds 1 · data " + meta["sha256"]["csv"][:8]
     assert capsys.readouterr().out.splitlines()[-1] == caption
+
+
+def test_a_saved_figure_is_shown_with_its_alternative_text_and_reading(checkout, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda what, **how: shown.append((what, how)))
+    bench = Bench("20_gated_rnns")
+    fig = Figure()
+    fig.subplots()
+    bench.save(fig, "decay", data=pd.DataFrame({"x": [1]}))
+    (picture, how), (reading, _) = shown
+    alt = json.loads((bench.out / "decay.json").read_text())["alt"]
+    assert alt.startswith("Four falling curves") and picture["text/plain"] == alt
+    assert how == {"raw": True, "metadata": {"image/png": {"alt": alt}}}
+    assert b64decode(picture["image/png"]) == (bench.out / "decay.png").read_bytes()
+    assert reading.data.startswith("*How to read it.* Each dot")
 
 
 def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):

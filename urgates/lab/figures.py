@@ -164,7 +164,8 @@ def dots(ax: Axes, frame: pd.DataFrame, x: str, gates: Iterable[str] | None = No
     for row, name in enumerate(rows):
         part, look = frame[frame.gate == name], style(name)
         ax.plot(part[x], [row] * len(part), **{**look, "linestyle": ""}, ms=6)
-        ax.plot(part[x].median(), row, "|", color=look["color"], ms=18, mew=2)
+        if len(part) > 1:
+            ax.plot(part[x].median(), row, "|", color=look["color"], ms=18, mew=2)
         if "diverged" in part:
             fallen = part[x][part.diverged]
             ax.plot(fallen, [row] * len(fallen), "x", color=look["color"], ms=9)

@@ -99,8 +99,10 @@ def legend(
         others: lines that are no gate's, shown below the gates.
     """
     handles = [*(Line2D([], [], **style(name)) for name in gates), *others]
+    whole = isinstance(place, Figure)
+    small = {} if whole else {"fontsize": "small", "handlelength": 2.5}
     with mpl.rc_context(_THEME):
-        place.legend(handles=handles, loc=loc, title="gate" if isinstance(place, Figure) else None)
+        place.legend(handles=handles, loc=loc, title="gate" if whole else None, **small)
 
 
 def facets(
@@ -108,13 +110,11 @@ def facets(
     *,
     by: Callable[[str], str] = start,
     size: tuple[float, float] = (9.6, 3.4),
-    loc: str = "lower left",
 ) -> tuple[Figure, list[tuple[Axes, list[str]]]]:
     """A figure with a panel for each start that the gates have, with its legend and on equal axes.
 
     Args:
         by: what else a panel has in common; it is the panel's title.
-        loc: where in a panel its legend goes.
     Returns:
         The figure, and each panel with its gates.
     """
@@ -124,7 +124,7 @@ def facets(
     fig, axes = subplots(1, len(groups), size=size, sharex=True, sharey=True, squeeze=False)
     for ax, (title, names) in zip(axes[0], groups.items(), strict=True):
         ax.set_title(title)
-        legend(ax, names, loc=loc)
+        legend(ax, names, loc="best")
     return fig, list(zip(axes[0], groups.values(), strict=True))
 
 
