@@ -262,9 +262,8 @@ fig, axes = figures.subplots(1, 4, size=(9.6, 3))
 ours = figures.style("UR") | {"label": "UR-LSTM", "linestyle": "-"}
 torchs = {"color": "0.5", "marker": "s", "linestyle": "--", "label": "torch.nn.LSTM"}
 units = {"time": "time steps T", "batch": "sequences B", "inputs": "inputs I per step"}
-panels = [(name, f"{name}, ms", "ms") for name in growth] + [
-    ("time", "kept for backward, MB", "kept")
-]
+panels = [(name, "ms per training step", "ms") for name in growth]
+panels.append(("time", "MB kept for backward", "kept"))
 for ax, (name, title, column) in zip(axes, panels, strict=True):
     frame = growth[name]
     ax.loglog(frame[name], frame[column], **ours)
