@@ -154,11 +154,26 @@ def test_uniform_start_is_exact_without_input_and_trainable():
     assert m.gate_bias_l0.requires_grad and m.gate_bias_l0.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["U", "C"])
-def test_distributional_bias_is_added_to_forget_and_taken_from_input(name):
-    m = urgates.LSTM(3, 16, gate=name)
-    gates = m.gates(torch.zeros(1, 1, 3))
-    torch.testing.assert_close(gates["f"] + gates["i"], torch.ones(1, 1, 16))
+SHARED = ["U", "C", "P", "UF", "UR", "CR", "UM", "CM"]  # gates with a bias for each unit
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+@pytest.mark.parametrize("name", SHARED)
+def test_a_units_bias_is_added_to_its_main_gate_and_taken_from_the_partner(name, cell):
+    """As numbers at the start, and in the gradient, which comes through both."""
+    m = getattr(urgates, cell)(3, 16, gate=name, downsize=4, dtype=DOUBLE)
+    main, partner = (m.rows.get(head) for head in (m.gate.main, m.gate.partner))
+    x = torch.randn(4, 2, 3, dtype=DOUBLE)
+    moved, b = copy.deepcopy(m), m.gate_bias_l0.detach()
+    with torch.no_grad():
+        moved.gate_bias_l0.zero_()
+        moved.bias_ih_l0[main] += b
+        if partner is not None:  # a plain GRU's gate is tied: there is none
+            moved.bias_ih_l0[partner] -= b
+    assert_close("output", m(x)[0], moved(x)[0])
+    m(x)[0].square().sum().backward()
+    through = m.bias_ih_l0.grad[main] - (0 if partner is None else m.bias_ih_l0.grad[partner])
+    assert_close("gradient", m.gate_bias_l0.grad, through)
 
 
 def test_uniform_gates_start_alike_from_one_seed():
@@ -214,6 +229,27 @@ def test_zoneout_follows_its_equations():
     plain, (_, c_plain) = m(x, (h, c))
     torch.testing.assert_close(c_ours, 0.5 * c + 0.5 * c_plain)
     torch.testing.assert_close(y, 0.25 * h + 0.75 * plain)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_a_cells_zoneout_is_an_expectation_at_test_time_and_masks_in_training(cell):
+    kind, p = getattr(urgates, f"{cell}Cell"), (0.25, 0.5)  # of h and of c
+    m = kind(3, 400, zoneout=(p[1], p[0]) if cell == "LSTM" else p[0])
+    free = kind(3, 400)
+    free.load_state_dict(m.state_dict())
+    x, old = torch.randn(2, 3), torch.randn(2, 2, 400)
+
+    def step(module):
+        new = module(x, tuple(old) if cell == "LSTM" else old[0])
+        return new if cell == "LSTM" else [new]
+
+    for share, mean, masked, new, before in zip(
+        p, step(m.eval()), step(m.train()), step(free), old, strict=False
+    ):
+        torch.testing.assert_close(mean, share * before + (1 - share) * new)
+        held = masked == before
+        assert torch.equal(masked, torch.where(held, before, new))
+        assert held.double().mean() == pytest.approx(share, abs=0.08)  # of 800 units
 
 
 def test_zoneout_at_test_time_is_the_expectation_of_one_step():

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from urgates import starts
-from urgates.lab.networks import build
+import urgates
+from urgates import GATES, starts
+from urgates.lab.networks import CELLS, build
 from urgates.lab.protocols import protocol
 
 INPUTS, H = 100, 300
@@ -62,3 +63,41 @@ def test_a_split_start_is_as_high_as_one_high_bias():
             rnn.weight_ih_l0.zero_(), rnn.weight_hh_l0.zero_()
         start = rnn.gates(torch.zeros(1, 1, 2))["g"]
         assert start.allclose(torch.sigmoid(torch.tensor(6.0)), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "LSTMCell", "GRUCell"])
+def test_a_layers_own_weights_fill_one_over_root_h(kind):
+    for name, w in getattr(urgates, kind)(40, 100).named_parameters():
+        if "weight" in name:
+            assert 0.099 < w.abs().max() <= 0.1001, name
+            assert w.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.05), name
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "LSTMCell"])
+@pytest.mark.parametrize("name", GATES)
+def test_only_constant_forget_gates_start_with_a_linear_bias(name, kind):
+    m = getattr(urgates, kind)(3, 8, gate=name, downsize=2, forget_bias=2.0)
+    expected = torch.zeros(m.rows[m.recurrence.heads[-1]].stop)
+    if name in ("-", "R"):
+        expected[m.rows["f"]] = 2.0
+    biases = {k: p for k, p in m.named_parameters() if k.startswith("bias")}
+    for k, p in biases.items():
+        assert torch.equal(p.detach(), expected if "ih" in k else 0 * expected), k
+    assert len(biases) == 2
+
+
+@pytest.mark.parametrize("downsize", [1, 16])
+def test_downsized_master_gates_start_within_one_in_h_too(downsize):
+    torch.manual_seed(0)
+    layers = [urgates.LSTM(1, 64, gate="UM", downsize=downsize) for _ in range(100)]
+    f = torch.sigmoid(torch.stack([layer.gate_bias_l0.detach() for layer in layers]))
+    assert f.shape == (100, 64 // downsize)
+    assert 1 / 64 <= f.min() < 0.04 and 0.96 < f.max() <= 63 / 64
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bias", [1.0, 6.0])
+def test_the_forget_bias_of_a_protocol_is_the_lstms_alone(cell, bias):
+    rnn = build(replace(protocol("copy", "smoke"), forget_bias=bias), cell, "-", seed=1).rnn
+    start = rnn.gates(torch.zeros(1, 1, 10))["f"]
+    assert start.allclose(torch.tensor(bias if cell == "lstm" else 0.0).sigmoid())

@@ -101,6 +101,13 @@ def test_copy_baseline_is_log_8():
     assert task.metrics(even, target)["loss_8"].item() == pytest.approx(math.log(8), rel=1e-5)
 
 
+def test_the_head_reads_the_steps_that_ask():
+    """Of hidden states that name their own time step: Copy's ten nines, else the last pixel."""
+    for task, steps in ((Copy(50), range(60, 70)), (Adding(70), [69]), (Pixels("digits"), [69])):
+        h = torch.arange(70.0).view(1, 70, 1)
+        assert task.decode(torch.nn.Identity(), h).flatten().tolist() == list(steps)
+
+
 def test_copy_scores_a_perfect_answer():
     task = Copy(3)
     target = task.batch(0, 0, 20)[1]

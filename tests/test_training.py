@@ -1,5 +1,6 @@
 """Training: stacks of seeds, clipping, divergence, and runs that survive kill, disk and damage."""
 
+import csv
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tolerances import assert_close
 from torch.func import functional_call
 
 from urgates.lab import storage
@@ -17,6 +19,7 @@ from urgates.lab.networks import build, trained
 from urgates.lab.protocols import PROTOCOLS, Protocol, protocol
 from urgates.lab.records import begun
 from urgates.lab.storage import CheckpointError, load_checkpoint, locked, save_checkpoint
+from urgates.lab.tasks import Pixels
 from urgates.lab.tasks.images import SCORES
 from urgates.lab.training import Stack, choose_device, train
 
@@ -112,7 +115,7 @@ def test_forgetting_starts_saturated(task, gate, tied):
 
 
 def one_model_steps(p, cell, gate, seed, steps):
-    """An oracle: one unstacked network, torch's own clipping, a plain loop."""
+    """An oracle: one unstacked network, torch's own clipping, a plain loop; the last gradients."""
     task, network = p.make_task(), build(p, cell, gate, seed)
     adam = torch.optim.Adam(network.parameters(), lr=p.lr)
     losses = []
@@ -124,7 +127,7 @@ def one_model_steps(p, cell, gate, seed, steps):
         torch.nn.utils.clip_grad_norm_(network.parameters(), p.clip)
         adam.step()
         losses.append(loss.item())
-    return losses
+    return torch.tensor(losses), {name: w.grad for name, w in network.named_parameters()}
 
 
 @pytest.mark.parametrize(("cell", "gate"), [("lstm", "UR"), ("lstm", "OM"), ("gru", "-")])
@@ -133,8 +136,10 @@ def test_stack_equals_single_models_with_torch_s_clipping(cell, gate):
     stack = Stack(p, cell, gate, (1, 2, 7))
     stacked = torch.stack([stack.advance()["loss"] for _ in range(8)])
     for m, seed in enumerate(stack.seeds):
-        oracle = torch.tensor(one_model_steps(p, cell, gate, seed, 8))
-        torch.testing.assert_close(stacked[:, m], oracle, rtol=2e-4, atol=0)
+        losses, gradients = one_model_steps(p, cell, gate, seed, 8)
+        torch.testing.assert_close(stacked[:, m], losses, rtol=1e-5, atol=0)
+        for name, g in gradients.items():  # Adam hides their scale from the losses
+            assert_close(name, stack.parameters[name].grad[m], g, 1e-3)
 
 
 def test_a_sweep_of_learning_rates_is_one_stack():
@@ -249,6 +254,34 @@ def test_pixel_tasks_validate_and_test_the_best_weights(tmp_path):
         for x, y in task.evaluate_batches("test", 100)
     ]
     assert torch.cat(right).float().mean().item() == pytest.approx(info["test_accuracy"], abs=1e-6)
+
+
+def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch):
+    """Beside a test set that gets worse as training goes on: its labels are wrong."""
+    split = Pixels.split
+
+    def mislabelled(task, name):
+        x, y = split(task, name)
+        return x, (y + 5) % 10 if name == "test" else y
+
+    monkeypatch.setattr(Pixels, "split", mislabelled)
+    p = replace(
+        protocol("pmnist-long", "smoke"),
+        **{"hidden": 32, "steps": 120, "lr": 1e-2, "log_every": 20, "eval_every": 20},
+    )
+    quiet(p, "lstm", "UR", (1, 2), tmp_path)
+    for seed in (1, 2):
+        network, task = trained(p, "lstm", "UR", seed, tmp_path), p.make_task()
+        stem = tmp_path / f"pmnist-long_lstm_UR_smoke_s{seed}"
+        rows = csv.DictReader(stem.with_suffix(".csv").read_text().splitlines())
+        curve = {int(row["step"]): float(row["valid_accuracy"]) for row in rows}
+        info = json.loads(stem.with_suffix(".json").read_text())
+        assert info["best_step"] == max(curve, key=curve.get) > 20, curve
+        for name, told in (("valid", max(curve.values())), ("test", info["test_accuracy"])):
+            x, y = next(task.evaluate_batches(name, 1000))
+            right = (network(x).argmax(-1) == y).double().mean().item()
+            assert right == pytest.approx(told, abs=1e-6), name
+        assert info["best_valid_accuracy"] == pytest.approx(max(curve.values()), abs=1e-6)
 
 
 NOISY = replace(protocol("pmnist-zoneout", "smoke"), hidden=8, steps=12, log_every=2, eval_every=6)
