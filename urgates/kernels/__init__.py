@@ -13,10 +13,18 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from urgates.kernels import cpu, native, reference, triton
+from urgates.kernels import cpu, memory, native, reference, triton
 from urgates.kernels.reference import Inputs, Recurrence, States, by_key, wide
 
-__all__ = ["Inputs", "Recurrence", "available", "choose", "scan", "unavailable"]
+__all__ = [
+    "Inputs",
+    "Recurrence",
+    "available",
+    "choose",
+    "release_buffers",
+    "scan",
+    "unavailable",
+]
 
 BACKENDS = {"triton": triton, "native": native, "cpu": cpu}
 FASTEST = {"cuda": "triton", "cpu": "native"}  # what "auto" takes there, else "cpu"
@@ -38,6 +46,15 @@ def unavailable() -> dict[str, str]:
 def available() -> dict[str, str]:
     """The back ends that run here; the value says what each is."""
     return {name: about for name, about in _ABOUT.items() if name not in unavailable()}
+
+
+def release_buffers() -> int:
+    """Give the native kernel's idle memory back to the system; returns how many bytes.
+
+    That kernel uses large blocks again, as fresh ones cost as much time as the recurrence.  At most
+    2 GiB or an eighth of the machine's memory lie idle, the longest idle ones go first.
+    """
+    return memory.pool.release()
 
 
 def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) -> str:

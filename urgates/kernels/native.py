@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from urgates import symbolic
-from urgates.kernels import build
+from urgates.kernels import build, memory
 from urgates.kernels.build import BuildError, compiler
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States
 
@@ -150,9 +150,9 @@ def stash_width(r: Recurrence, x: Inputs) -> int:
 
 def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
     """The states; `training` says whether backward may follow."""
-    hs = x.x.new_empty(x.shape)
-    cs = x.x.new_empty(x.shape if r.cell == "lstm" else (len(hs), 0))
-    stash = x.x.new_empty(*x.shape[:3], stash_width(r, x) if training else 0)
+    hs = memory.empty(*x.shape)
+    cs = memory.empty(*(x.shape if r.cell == "lstm" else (len(hs), 0)))
+    stash = memory.empty(*x.shape[:3], stash_width(r, x) if training else 0)
     _run(r, "forward", x, {"hs": hs, "cs": cs, **({"stash": stash} if training else {})})
     return States(hs, cs, stash)
 
@@ -164,7 +164,7 @@ def backward(
     states = {k: v.contiguous() for k, v in states._asdict().items()}
     wanted = x._asdict() if to_x else x._asdict() | {"x": None}
     found = {
-        name: x.h0.new_empty(len(x.h0), 0) if v is None else v.new_empty(v.shape)
+        name: memory.empty(*((len(x.h0), 0) if v is None else v.shape))
         for name, v in list(wanted.items())[: len(Gradients._fields)]
     }
     if r.cell == "gru":
