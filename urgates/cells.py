@@ -5,20 +5,49 @@ I input size, H hidden units, B batch; Eqs. (2)-(8) and (10)-(15).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from urgates import checks
+from urgates.gated import Gated, without_autocast
 from urgates.gates import Gate
-from urgates.kernels.reference import hold, step
-from urgates.rnn import Gated, probability, zoneout_pair
+from urgates.kernels.reference import hold, step, wide
 
 
 class _Cell(Gated):
-    def _advance(self, input: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        names = ("bias_ih", "bias_hh", "gate_bias")
-        b, b_u = self._biases(*(getattr(self, n, None) for n in names))
-        gx = nn.functional.linear(input, self.weight_ih, b)
-        s = step(self.recurrence, gx, h @ self.weight_hh.mT, b_u, h, c)
+    """One step; see `LSTMCell` and `GRUCell`."""
+
+    zoneout: tuple[float, float]
+
+    def _add(self, suffix: str, input_size: int, device: Any, dtype: torch.dtype | None) -> None:
+        super()._add(suffix, input_size, device, dtype)
+        if not self.bias:  # as torch's cells have it, unlike its layers
+            self.bias_ih = self.bias_hh = None
+
+    def _advance(self, input: Tensor, hx: Any) -> tuple[Tensor, Tensor]:
+        checks.tensor("input", input, self.weight_hh)
+        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
+            raise ValueError(
+                f"input must be [B, {self.input_size}] or [{self.input_size}], "
+                f"got shape {list(input.shape)}"
+            )
+        checks.finite("input", input)
+        given = input.to(self.weight_hh.dtype)
+        expected = (*input.shape[:-1], self.hidden_size)
+        if hx is None:
+            h = c = given.new_zeros(expected)
+        else:
+            h, c = self._states(hx, given, self.weight_hh, expected)
+        with without_autocast(input):
+            h, c = self._step(wide(given), wide(h), wide(c))
+        return h.to(given), c.to(given)
+
+    def _step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        w_x, b, w_h, b_u = self._weights("", x)
+        gx = nn.functional.linear(x, w_x, b)
+        s = step(self.recurrence, gx, nn.functional.linear(h, w_h), b_u, h, c)
         z_c, z_h = (self._mask(p, h) for p in self.zoneout)
         return hold(s.h, h, z_h), hold(s.c, c, z_c)
 
@@ -26,17 +55,6 @@ class _Cell(Gated):
         if not p:
             return None
         return (torch.rand_like(h) < p).to(h) if self.training else p
-
-    def _checked(self, input: Tensor, *states: Tensor) -> None:
-        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
-            raise ValueError(
-                f"input must be [B, {self.input_size}] or [{self.input_size}], "
-                f"got shape {list(input.shape)}"
-            )
-        expected = (*input.shape[:-1], self.hidden_size)
-        for state in states:
-            if tuple(state.shape) != expected:
-                raise ValueError(f"hx must have shape {expected}, got {list(state.shape)}")
 
 
 class LSTMCell(_Cell):
@@ -50,15 +68,18 @@ class LSTMCell(_Cell):
         forget_bias: float = 1.0, device=None, dtype=None,
     ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, True)
-        self.zoneout = zoneout_pair(zoneout)
+        self.zoneout = checks.zoneout_pair(zoneout)
         self._add("", input_size, device, dtype)
         self.reset_parameters()
 
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None):
-        """One step: input [B, I] or [I], hx = (h, c) [B, H] each; returns (h, c)."""
-        h, c = hx or (input.new_zeros(*input.shape[:-1], self.hidden_size),) * 2
-        self._checked(input, h, c)
-        return self._advance(input, h, c)
+    def forward(
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One step: input [B, I] or [I], hx = (h, c) [B, H] each; returns (h, c).
+
+        Raises ValueError for what torch.nn refuses, and for non-finite tensors on the CPU.
+        """
+        return self._advance(input, hx)
 
 
 class GRUCell(_Cell):
@@ -72,14 +93,15 @@ class GRUCell(_Cell):
         t_max: float | None = None, forget_bias: float = 0.0, device=None, dtype=None,
     ) -> None:  # fmt: skip
         super().__init__(
-            input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, bool(keep_reset)
+            input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, keep_reset
         )
-        self.zoneout = (0.0, probability("zoneout", zoneout))
+        self.zoneout = (0.0, checks.probability("zoneout", zoneout))
         self._add("", input_size, device, dtype)
         self.reset_parameters()
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """One step: input [B, I] or [I], hx [B, H]; returns the new hidden state."""
-        h = input.new_zeros(*input.shape[:-1], self.hidden_size) if hx is None else hx
-        self._checked(input, h)
-        return self._advance(input, h, h)[0]
+        """One step: input [B, I] or [I], hx [B, H]; returns the new hidden state.
+
+        Raises ValueError for what torch.nn refuses, and for non-finite tensors on the CPU.
+        """
+        return self._advance(input, hx)[0]

@@ -28,6 +28,7 @@ from urgates.activations import (  # noqa: F401 -- formulas of a gate too
     sigmoid_complement,
     softsign,
 )
+from urgates.checks import choice, positive_int
 
 # ------------------------------------------------------------------ formulas, in plain arithmetic
 
@@ -85,11 +86,6 @@ _SOURCE = {
 }  # fmt: skip
 
 
-def _choose(name: str, value, options) -> None:
-    if value not in options:
-        raise ValueError(f"{name} must be one of {list(options)}, got {value!r}")
-
-
 @dataclass(frozen=True)
 class Gate:
     """A gate mechanism: how the main gate is activated and started, and what modulates it.
@@ -108,9 +104,9 @@ class Gate:
     auxiliary: str | None = None
 
     def __post_init__(self) -> None:
-        _choose("activation", self.activation, _ACTIVATION)
-        _choose("bias", self.bias, _BIAS)
-        _choose("auxiliary", self.auxiliary, _AUXILIARY)
+        choice("activation", self.activation, _ACTIVATION)
+        choice("bias", self.bias, _BIAS)
+        choice("auxiliary", self.auxiliary, _AUXILIARY)
         if self.activation == "cumax" and self.bias != "constant":
             raise ValueError(
                 f"bias must be 'constant' with activation 'cumax', whose softmax already spreads "
@@ -192,7 +188,7 @@ class Gate:
         (torch's r z n: its z multiplies the old state), then what the gate adds; without
         `keep_reset` the addition takes the reset gate's place.
         """
-        _choose("cell", cell, ("lstm", "gru"))
+        choice("cell", cell, ("lstm", "gru"))
         masters = ("i_master", "f_master") if self.auxiliary == "master" else ()
         extra = {None: "i", "refine": "r", "master": "i"}[self.auxiliary]
         if cell == "lstm":
@@ -340,7 +336,7 @@ def gate(name: str | Gate) -> Gate:
     """
     if isinstance(name, Gate):
         return name
-    if name not in _all():
+    if not isinstance(name, str) or name not in _all():
         raise ValueError(f"gate must be one of {', '.join(_all())}, got {name!r}")
     return _all()[name]
 
@@ -358,7 +354,7 @@ def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float
     Returns:
         The normalised density at D (a constant bias is a point mass at 1 + e^b and has none).
     """
-    _choose("start", start, ("uniform", "cumax", "chrono", "chrono_unknown"))
+    choice("start", start, ("uniform", "cumax", "chrono", "chrono_unknown"))
     if start == "chrono":
         if t_max is None or not t_max > 2:
             raise ValueError(f"t_max must be above 2 (steps) for start 'chrono', got {t_max!r}")
@@ -370,9 +366,3 @@ def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float
         return (D >= 1) / D**2
     low, high = hidden_size / (hidden_size - 1), hidden_size
     return ((D >= low) & (D <= high)) / D**2 * (hidden_size / (hidden_size - 2))
-
-
-def positive_int(name: str, value) -> None:
-    """Refuse anything but a positive whole number."""
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ValueError(f"{name} must be a positive int, got {value!r}")

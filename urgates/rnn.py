@@ -7,93 +7,25 @@ the rows of the weights are the gate's heads (Eqs. 2-8, 9-15).
 
 from __future__ import annotations
 
-import math
+import sys
+import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from urgates import kernels
-from urgates.gates import Gate, gate, positive_int
+from urgates import checks, kernels
+from urgates.gated import PARAMETERS, Gated, without_autocast
+from urgates.gates import Gate
 from urgates.kernels.cpu import forward, replay
-from urgates.kernels.reference import Inputs, Recurrence, wide
-
-
-def probability(name: str, value) -> float:
-    """The value as a float; ValueError unless it is a number in [0, 1]."""
-    if not (isinstance(value, (int, float)) and 0 <= value <= 1):
-        raise ValueError(f"{name} must be a probability in [0, 1], got {value!r}")
-    return float(value)
-
-
-class Gated(nn.Module):
-    """What layers and cells share: the sizes, the rows of the weights and how they start."""
-
-    cell: str
-
-    def __init__(self, input_size, hidden_size, bias, gate_, downsize, t_max, forget_bias, keep):
-        super().__init__()
-        for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
-            positive_int(name, value)
-        positive_int("downsize", downsize)
-        self.gate: Gate = gate(gate_)
-        if self.gate.auxiliary == "master" and hidden_size % downsize:
-            raise ValueError(f"downsize must divide hidden_size {hidden_size}, got {downsize}")
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bool(bias)
-        self.downsize, self.t_max, self.forget_bias = downsize, t_max, float(forget_bias)
-        self.recurrence = Recurrence(self.cell, self.gate, keep)
-        self.rows = self.recurrence.rows(hidden_size, downsize)
-
-    def _add(self, suffix: str, input_size: int, device, dtype) -> None:
-        rows = self.rows[self.recurrence.heads[-1]].stop
-        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, self.hidden_size)}
-        if self.bias:
-            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-        if self.gate.distributional:
-            main = self.rows[self.gate.main]
-            shapes["gate_bias"] = (main.stop - main.start,)
-        for name, shape in shapes.items():
-            empty = torch.empty(shape, device=device, dtype=dtype)
-            self.register_parameter(name + suffix, nn.Parameter(empty))
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw weights from U(±1/√H); biases are 0 but for the gates' own start (§2.2, §D.5)."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for name, p in self.named_parameters():
-            nn.init.uniform_(p, -bound, bound) if "weight" in name else p.zero_()
-        for name, p in self.named_parameters():
-            if "gate_bias" in name or ("bias_ih" in name and not self.gate.distributional):
-                start = self.gate.initial_bias(
-                    self.hidden_size,
-                    units=self.rows[self.gate.main].stop - self.rows[self.gate.main].start,
-                    t_max=self.t_max,
-                    forget_bias=self.forget_bias,
-                )
-                (p if "gate_bias" in name else p[self.rows[self.gate.main]]).copy_(start)
-
-    def _biases(self, b_ih, b_hh, gate_bias) -> tuple[Tensor | None, Tensor | None]:
-        """All biases in one [G], and the one inside a GRU's reset product [H]; None without."""
-        b_u = None
-        if b_hh is not None and self.cell == "gru" and self.recurrence.keep_reset:
-            u = self.rows["u"]
-            b_u = b_hh[u]
-            b_hh = torch.cat([b_hh[: u.start], torch.zeros_like(b_u), b_hh[u.stop :]])
-        biases = [b_ih, b_hh]
-        if gate_bias is not None:
-            offsets = {self.gate.main: gate_bias, self.gate.partner: -gate_bias}
-            zeros = {h: gate_bias.new_zeros(r.stop - r.start) for h, r in self.rows.items()}
-            biases.append(torch.cat([offsets.get(h, zero) for h, zero in zeros.items()]))
-        biases = [b for b in biases if b is not None]
-        return sum(biases[1:], biases[0]) if biases else None, b_u
-
-    def extra_repr(self) -> str:
-        """Sizes and gate, for `print(module)`."""
-        return f"{self.input_size}, {self.hidden_size}, gate={self.gate.name!r}"
+from urgates.kernels.reference import Inputs, wide
 
 
 class _RNN(Gated):
     """Layers and directions; see `LSTM` and `GRU`."""
+
+    proj_size = 0
 
     def __init__(
         self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
@@ -102,10 +34,12 @@ class _RNN(Gated):
         super().__init__(
             input_size, hidden_size, bias, gate_, downsize, t_max, forget_bias, keep_reset
         )
-        positive_int("num_layers", num_layers)
-        self.num_layers, self.batch_first = num_layers, bool(batch_first)
-        self.dropout = probability("dropout", dropout)
-        self.bidirectional = bool(bidirectional)
+        self.num_layers = checks.positive_int("num_layers", num_layers)
+        self.batch_first = checks.flag("batch_first", batch_first)
+        self.dropout = checks.probability("dropout", dropout)
+        self.bidirectional = checks.flag("bidirectional", bidirectional)
+        if self.dropout and num_layers == 1:
+            warnings.warn("dropout acts between layers, and there is one layer", stacklevel=3)
         self.zoneout, self.kernel = zoneout, kernel
         kernels.choose(kernel)
         self.suffixes = [
@@ -116,6 +50,25 @@ class _RNN(Gated):
             for suffix in names:
                 self._add(suffix, hidden_size * len(names) if layer else input_size, device, dtype)
         self.reset_parameters()
+
+    # ---------------------------------------------------------------- what torch.nn's layers have
+
+    @property
+    def mode(self) -> str:
+        """torch's word for the cell: "LSTM" or "GRU"."""
+        return self.cell.upper()
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer and direction, in torch's order; a `gate_bias` is last."""
+        suffixes = [suffix for names in self.suffixes for suffix in names]
+        return [
+            [getattr(self, name + suffix) for name in PARAMETERS if hasattr(self, name + suffix)]
+            for suffix in suffixes
+        ]
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: the kernels take the weights where they are."""
 
     # ---------------------------------------------------------------- one layer, one direction
 
@@ -133,23 +86,26 @@ class _RNN(Gated):
             keep = past if keep is None else torch.maximum(keep, past)
         return keep
 
-    def _weights(self, suffix: str, x: Tensor) -> list[Tensor | None]:
-        """w_x, b, w_h and b_u of a layer in the dtype of x, as the kernels take them."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gate_bias")
-        found = [getattr(self, n + suffix, None) for n in names]
-        w_x, w_h, *biases = [None if w is None else w.to(x.dtype) for w in found]
-        b, b_u = self._biases(*biases)
-        return [w_x, b, w_h, b_u]
+    @property
+    def _kernel(self) -> str:
+        """The back end asked for; where a graph is written for others, the one in plain torch."""
+        # torch.onnx is imported by its first use only
+        exporting = not torch.compiler.is_dynamo_compiling() and "torch.onnx" in sys.modules
+        exporting = exporting and torch.onnx.is_in_onnx_export()
+        if exporting and torch.jit.is_tracing():
+            raise ValueError("dynamo must be True in torch.onnx.export, got False")
+        return "reference" if exporting or torch.jit.is_tracing() else self.kernel
 
     def _mixed(self, x: Tensor) -> bool:
         """Whether the kernel itself takes 16-bit tensors and keeps gates and cells in float32."""
-        if self.kernel != "triton" and x.device.type == "cpu":
+        kernel = self._kernel
+        if kernel != "triton" and x.device.type == "cpu":
             return False
-        return kernels.choose(self.kernel, self.recurrence, x) == "triton"
+        return kernels.choose(kernel, self.recurrence, x) == "triton"
 
     def _typed(self, x: Tensor) -> Tensor:
         """The input in the dtype to compute in: the weights', or that of autocast."""
-        if torch.is_autocast_enabled(x.device.type):
+        if checks.autocasting(x):
             low = x.to(torch.get_autocast_dtype(x.device.type))
             if self._mixed(low):
                 return low
@@ -165,11 +121,10 @@ class _RNN(Gated):
             _reverse(given, lengths) if back else given,
             *self._weights(suffix, given),
             *(h0.to(given.dtype), wide(c0), keep_h, keep_c),
-            kernel=self.kernel,
+            kernel=self._kernel,
         )
         hs, c = hs.to(x), c.to(x)
-        last = hs[-1] if len(x) else h0
-        return (_reverse(hs, lengths) if back else hs), last, c
+        return (_reverse(hs, lengths) if back else hs), hs[-1], c
 
     def _layers(self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None):
         """All layers over x [T, B, I]: output, last h and c [L · directions, B, H]."""
@@ -187,11 +142,12 @@ class _RNN(Gated):
 
     # ---------------------------------------------------------------- torch.nn's forward
 
-    def forward(self, input: Tensor | PackedSequence, hx=None):
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """Run the sequence; arguments and returns are those of `torch.nn`.
 
         Args:
-            input: [T, B, I], or [B, T, I] with `batch_first`, or [T, I], or a PackedSequence.
+            input: [T, B, I], or [B, T, I] with `batch_first`, or [T, I], or a PackedSequence, of
+                the weights' type; T at least 1.
             hx: initial state, zeros if None: h0 of a GRU, (h0, c0) of an LSTM, each
                 [L · directions, B, H] (without B for unbatched input).
         Returns:
@@ -199,61 +155,62 @@ class _RNN(Gated):
             16-bit weights compute their gates in float32 (bfloat16 gates would cap memory at 256
             steps). Under autocast the Triton kernel takes its dtype, others the weights'.
         Raises:
-            ValueError: for shapes that do not fit, or non-finite input (checked on the CPU, outside
-                `torch.compile` and `vmap`).
+            ValueError: for what torch.nn refuses (types, shapes, no time step), and for non-finite
+                input (checked on the CPU, outside `torch.compile` and `vmap`).
         """
-        packed = isinstance(input, PackedSequence)
+        packed = input if isinstance(input, PackedSequence) else None
+        x, h, c, lengths = self._laid_out(input, hx)
+        if packed and packed.sorted_indices is not None:
+            h, c = h[:, packed.sorted_indices], c[:, packed.sorted_indices]
+        with without_autocast(x):
+            y, h, c = self._layers(self._typed(x), h, c, lengths)
+        if packed:
+            valid = torch.arange(y.shape[1]) < packed.batch_sizes[:, None]
+            y = PackedSequence(y[valid.to(y.device)], *packed[1:])
+            if packed.unsorted_indices is not None:
+                h, c = h[:, packed.unsorted_indices], c[:, packed.unsorted_indices]
+        elif input.dim() == 2:
+            y, h, c = y.squeeze(1), h.squeeze(1), c.squeeze(1)
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, ((h, c) if self.cell == "lstm" else h)
+
+    def _laid_out(self, input: Any, hx: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Checked: x [T, B, I], h and c [L · directions, B, H], and the lengths [B] if packed."""
+        packed, lengths = isinstance(input, PackedSequence), None
+        name, dims = ("input.data", (2,)) if packed else ("input", (2, 3))
+        x = checks.tensor(name, input.data if packed else input, self.weight_hh_l0)
+        if x.dim() not in dims or x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{name} must have {' or '.join(map(str, dims))} dimensions, the last of size "
+                f"{self.input_size}, got shape {list(x.shape)}"
+            )
+        checks.finite(name, x)
+        single = not packed and x.dim() == 2
         if packed:
             plain = PackedSequence(input.data, input.batch_sizes)  # keep the sorted order
             x, lengths = pad_packed_sequence(plain)
             lengths = lengths.to(x.device)
-        else:
-            x, lengths = input, None
-        single = x.dim() == 2
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"input must have 2 or 3 dimensions, the last of size {self.input_size}, "
-                f"got shape {list(x.shape)}"
-            )
-        _check_finite("input", x)
-        if single:
-            x = x.unsqueeze(1)
-        elif self.batch_first and not packed:
-            x = x.transpose(0, 1)
-        x = self._typed(x)
-        h, c = self._initial(hx, x, single)
-        if packed and input.sorted_indices is not None:
-            h, c = h[:, input.sorted_indices], c[:, input.sorted_indices]
-        with torch.autocast(x.device.type, enabled=False):
-            x, h, c = self._layers(x, h, c, lengths)
-        if packed:
-            valid = torch.arange(x.shape[1]) < input.batch_sizes[:, None]
-            x = PackedSequence(x[valid.to(x.device)], *input[1:])
-            if input.unsorted_indices is not None:
-                h, c = h[:, input.unsorted_indices], c[:, input.unsorted_indices]
         elif single:
-            x, h, c = x.squeeze(1), h.squeeze(1), c.squeeze(1)
+            x = x.unsqueeze(1)
         elif self.batch_first:
             x = x.transpose(0, 1)
-        return x, ((h, c) if self.cell == "lstm" else h)
+        if not x.shape[0]:
+            raise ValueError(f"input must have a time step, got shape {list(input.shape)}")
+        return x, *self._initial(hx, x, single), lengths
 
-    def _initial(self, hx, x: Tensor, single: bool) -> tuple[Tensor, Tensor]:
+    def _initial(self, hx: Any, x: Tensor, single: bool) -> tuple[Tensor, Tensor]:
         """h0 and c0 as [L · directions, B, H]."""
-        shape = (sum(map(len, self.suffixes)), x.shape[1], self.hidden_size)
+        full = (sum(map(len, self.suffixes)), x.shape[1], self.hidden_size)
         if hx is None:
-            zeros = x.new_zeros(shape)
+            zeros = x.new_zeros(full)
             return zeros, zeros
-        h, c = hx if self.cell == "lstm" else (hx, hx)
-        for name, state in (("h0", h), ("c0", c)):
-            expected = (shape[0], shape[2]) if single else shape
-            if tuple(state.shape) != expected:
-                raise ValueError(f"{name} must have shape {expected}, got {list(state.shape)}")
-            _check_finite(name, state)
-        h, c = h.to(x), c.to(x)
+        expected = (full[0], full[2]) if single else full
+        h, c = self._states(hx, x, self.weight_hh_l0, expected)
         return (h.unsqueeze(1), c.unsqueeze(1)) if single else (h, c)
 
     @torch.no_grad()
-    def gates(self, input: Tensor, hx=None) -> dict[str, Tensor]:
+    def gates(self, input: Tensor, hx: Any = None) -> dict[str, Tensor]:
         """Gate activations of the first layer over a sequence, for probes and pictures.
 
         Args:
@@ -262,17 +219,22 @@ class _RNN(Gated):
             [T, B, H] tensors (laid out as `input`): "g" effective forget gate, "i" effective input
             gate, "f" main gate, and the activations of the other gate heads ("r", masters).
         """
-        x = input.transpose(0, 1) if self.batch_first else input
-        h, c = self._initial(hx, x, single=False)
+        if isinstance(input, PackedSequence):
+            raise ValueError("input must be a tensor, got a PackedSequence: pad it first")
+        x, h, c, _ = self._laid_out(input, hx)
         suffix = self.suffixes[0][0]
-        keep_c, keep_h = (self._keep(p, wide(x), None) for p in self.zoneout)
-        x = wide(x)
-        args = x, *self._weights(suffix, x), wide(h[0]), wide(c[0]), keep_h, keep_c
-        inputs = Inputs(*(None if a is None else a.unsqueeze(0) for a in args))
-        s, *_ = replay(self.recurrence, inputs, forward(self.recurrence, inputs))
+        x = wide(x.to(self.weight_hh_l0.dtype))
+        keep_c, keep_h = (self._keep(p, x, None) for p in self.zoneout)
+        with without_autocast(x):
+            args = x, *self._weights(suffix, x), h[0].to(x), c[0].to(x), keep_h, keep_c
+            inputs = Inputs(*(None if a is None else a.unsqueeze(0) for a in args))
+            s, *_ = replay(self.recurrence, inputs, forward(self.recurrence, inputs))
         named = {**s.value, "f": s.value[self.gate.main], "g": s.forget, "i": s.input}
-        lay = (lambda a: a[0].transpose(0, 1)) if self.batch_first else (lambda a: a[0])
-        return {name: lay(a) for name, a in named.items()}
+        if input.dim() == 2:
+            return {name: a[0].squeeze(1) for name, a in named.items()}
+        return {
+            name: a[0].transpose(0, 1) if self.batch_first else a[0] for name, a in named.items()
+        }
 
 
 class LSTM(_RNN):
@@ -300,6 +262,7 @@ class LSTM(_RNN):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         gate: str | Gate = "UR",
         zoneout: tuple[float, float] = (0.0, 0.0),
@@ -310,11 +273,15 @@ class LSTM(_RNN):
         device=None,
         dtype=None,
     ) -> None:
-        zoneout = zoneout_pair(zoneout)
+        if isinstance(proj_size, bool) or proj_size != 0:
+            raise ValueError(
+                f"proj_size must be 0, got {proj_size!r}: no kernel projects what it feeds back; "
+                "torch.nn.Linear(hidden_size, proj_size) after the layer makes its output smaller"
+            )
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            gate_=gate, zoneout=zoneout, downsize=downsize, t_max=t_max, forget_bias=forget_bias,
-            keep_reset=True, kernel=kernel, device=device, dtype=dtype,
+            gate_=gate, zoneout=checks.zoneout_pair(zoneout), downsize=downsize, t_max=t_max,
+            forget_bias=forget_bias, keep_reset=True, kernel=kernel, device=device, dtype=dtype,
         )  # fmt: skip
 
 
@@ -356,20 +323,13 @@ class GRU(_RNN):
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            gate_=gate, zoneout=(0.0, probability("zoneout", zoneout)), downsize=downsize,
-            t_max=t_max, forget_bias=forget_bias, keep_reset=bool(keep_reset), kernel=kernel,
-            device=device, dtype=dtype,
+            gate_=gate, zoneout=(0.0, checks.probability("zoneout", zoneout)),
+            downsize=downsize, t_max=t_max, forget_bias=forget_bias, keep_reset=keep_reset,
+            kernel=kernel, device=device, dtype=dtype,
         )  # fmt: skip
 
 
 # ------------------------------------------------------------------ small helpers
-
-
-def zoneout_pair(zoneout) -> tuple[float, float]:
-    """Zoneout of an LSTM, (cell, hidden); ValueError unless it is a pair of probabilities."""
-    if not (isinstance(zoneout, (tuple, list)) and len(zoneout) == 2):
-        raise ValueError(f"zoneout must be a pair (cell, hidden) of probabilities, got {zoneout!r}")
-    return tuple(probability("zoneout", p) for p in zoneout)
 
 
 def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -379,13 +339,3 @@ def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
     t = torch.arange(len(x), device=x.device)[:, None]
     index = torch.where(t < lengths, lengths - 1 - t, t)
     return x.gather(0, index[..., None].expand_as(x))
-
-
-def _check_finite(name: str, x: Tensor) -> None:
-    hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
-    if (
-        hidden or x.device.type != "cpu" or math.isfinite(x.detach().sum())
-    ):  # one pass over most inputs
-        return
-    if not torch.isfinite(x).all():
-        raise ValueError(f"{name} must be finite, got {int((~torch.isfinite(x)).sum())} NaN or inf")

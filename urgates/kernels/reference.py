@@ -51,7 +51,7 @@ class Recurrence:
         for head in self.heads:
             width = hidden_size // downsize if head.endswith("master") else hidden_size
             rows[head] = slice(start, start + width)
-            start += width
+            start = start + width  # torch.jit.trace has tensors here: not in place
         return rows
 
     def downsize(self, rows: int, hidden_size: int) -> int:
