@@ -15,7 +15,7 @@ TINY = {"hidden": 8, "time": 5, "batch": 2, "inputs": 3, "downsize": 4}
 @pytest.mark.parametrize("gate", ["-", "UR"])
 def test_the_plain_loop_computes_what_our_layer_does(gate):
     loop, ours = PlainLoop(Case(gate=gate, **TINY)), LSTM(3, 8, gate=gate)
-    ours.load_state_dict(loop.weights.state_dict(), strict=False)
+    ours.load_state_dict(dict(loop.weights.state_dict()), strict=False)  # torch.nn's, by name
     if gate == "UR":
         ours.gate_bias_l0.data.copy_(loop.gate_bias.data)
     x = torch.randn(5, 2, 3)
