@@ -17,8 +17,10 @@
 # %% [markdown]
 # # Start here
 #
-# **Which sentences of "Improving the Gating Mechanism of Recurrent Neural Networks" hold when one
-# runs them?**
+# **Which sentences of two papers on gates that remember hold when one runs them?**
+#
+# The papers: "Improving the Gating Mechanism of Recurrent Neural Networks" and "Fast Saturating
+# Gate for Learning Long Time Scales with Recurrent Neural Networks".
 #
 # | preset | what it is for | time for this notebook |
 # |---|---|---|
@@ -30,10 +32,15 @@ seed: int = 0  # of the random weights and inputs below
 # %% tags=["nbval-ignore-output"]
 import platform
 
+import numpy as np
+import pandas as pd
 import torch
 
 import urgates
+from urgates.gates import decay_period, refine
+from urgates.lab import Bench, figures, notebooks
 
+bench = Bench("00_start_here")
 torch.manual_seed(seed)
 print(f"Python {platform.python_version()}, torch {torch.__version__}")
 print("GPU:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none, which is fine")
@@ -59,13 +66,36 @@ print("GPU:", torch.cuda.get_device_name() if torch.cuda.is_available() else "no
 # band whose upper end is $1-(1-f)^2$:
 
 # %%
-from urgates.gates import decay_period, refine
-
 for r in (0.0, 0.5, 1.0):
     g = refine(0.9, r)
     print(f"f = 0.9, r = {r}:  effective gate {g:.2f}, memory {decay_period(g):.1f} steps")
 
 assert abs(refine(0.9, 1.0) - 0.99) < 1e-12
+
+# %%
+f, k = np.linspace(0, 1, 101), np.geomspace(1, 1000, 101)
+band = pd.DataFrame({"f": f, "lowest": refine(f, 0), "highest": refine(f, 1)})
+kept = pd.DataFrame({"k": k, "0.9": 0.9**k, "0.99": 0.99**k})
+
+# %%
+fig, (left, right) = figures.subplots(1, 2, size=(9, 2.7))
+blue, red = figures.STYLE["-"]["color"], figures.STYLE["UR"]["color"]
+left.fill_between(f, band.lowest, band.highest, color=red, alpha=0.25, lw=0)
+left.plot(f, f, color=blue)
+left.annotate("", (0.9, 0.99), (0.9, 0.9), arrowprops={"arrowstyle": "->", "color": red, "lw": 2})
+left.annotate("0.9 → 0.99", (0.87, 1.02), ha="right", color=red)
+left.annotate("within reach of\na refine gate", (0.03, 0.7), color=red)
+left.set(xlabel="forget gate f", ylabel="effective gate g", ylim=(0, 1.14), xlim=(0, 1))
+right.semilogx(k, kept["0.9"], color=blue, lw=2)
+right.semilogx(k, kept["0.99"], color=red, lw=2)
+right.annotate("f = 0.9", (5.5, 0.4), ha="right", color=blue)
+right.annotate("refined to 0.99", (90, 0.5), color=red)
+right.set(xlabel="k [steps] (log scale)", ylabel="share kept after k steps", ylim=(0, 1.05))
+bench.save(fig, "refine", data=pd.concat([band, kept]))
+
+# %% [markdown]
+# Left: whatever $r$ does, the effective gate stays within the band around the line $g = f$. Right:
+# a step from 0.9 to 0.99 makes ten steps of memory a hundred.
 
 # %% [markdown]
 # ## Use it in your own model: change one word
@@ -99,18 +129,50 @@ for name, gate in urgates.GATES.items():
     print(f"{name:3} {gate.title:52} {gate.parameters(8, 16):5} parameters   {gate.source}")
 
 # %% [markdown]
-# ## Where to go
+# ## The way through the book
 #
-# A notebook is a section of the paper and has its number. Short on time? Read
-# [21](21_ur_lstm.ipynb) for the model, [23](23_refine_gate.ipynb) for the idea,
-# [31](31_synthetic_memory.ipynb) for the evidence and [40](40_scoreboard.ipynb) for the verdicts.
+# Sections and appendices of the first paper keep their numbers: 20 to 40, A to E. F is the second
+# paper, X goes beyond both.
+#
+# - *Ten minutes:* [23](23_refine_gate.ipynb) for the idea, [40](40_scoreboard.ipynb) for the
+#   verdicts.
+# - *An hour:* [20](20_gated_rnns.ipynb) to [23](23_refine_gate.ipynb), then
+#   [31](31_synthetic_memory.ipynb) and [32](32_pixel_images.ipynb), the evidence.
+# - *The theory:* [B2](B2_timescales.ipynb), [C](C_gradient_bands.ipynb),
+#   [F4](F4_saturation_and_learnability.ipynb).
+# - *To build on it:* [21](21_ur_lstm.ipynb), [26](26_gate_ablations.ipynb),
+#   [X1](X1_kernels.ipynb).
 
 # %%
 from IPython.display import Markdown
 
-from urgates.lab import notebooks
-
 Markdown(notebooks.contents())
+
+# %% [markdown]
+# ## Words and letters
+#
+# | you read | it means |
+# |---|---|
+# | G17, F12 | a claim: a sentence of the first (G) or second (F) paper, decided by code |
+# | **holds**, **fails** | the verdict of a predicate that was fixed before the result |
+# | **undecided**, **not run** | fewer than three seeds, or the predicate cannot tell; no runs |
+# | smoke, laptop, paper | sizes of what is trained: seconds, minutes, the paper's own |
+# | **Deviation D1** | where we differ from the paper; all are in [D](D_protocols.ipynb) |
+# | **Open point O1** | where the paper can be read in more than one way |
+# | **Three sources S1** | where its text, its listing and later code disagree |
+
+# %% [markdown]
+# Three letters lead several lives; the place tells which:
+#
+# | letter | in a formula | with a number | a gate or a notebook |
+# |---|---|---|---|
+# | D | the decay period $1/(1-f)$ | D1 a deviation, D.1 a section | notebook D: protocols |
+# | C | master gates' downsize factor | – | gate C: chrono; notebook C: gradients |
+# | F | – | F12 a claim | gate F: fast; notebooks F4 and F5 |
+# | O | – | O1 an open point | gate O: cumax |
+# | S | – | S1 three sources | gate S: softsign |
+#
+# $f$ is the forget gate, $r$ the refine gate, $g$ the effective gate, $u$ the candidate.
 
 # %% [markdown]
 # **Your turn.** Replace `torch.nn.LSTM` by `urgates.LSTM` in a model of yours; or run a notebook

@@ -104,10 +104,10 @@ def _refresh_readme() -> str:
     """Write README's generated parts anew; returns the scoreboard."""
     from urgates.lab import claims, notebooks
 
-    table, readme = claims.scoreboard(), places.checkout() / "README.md"
-    notebooks.refresh(readme, "scoreboard", table)
+    readme = places.checkout() / "README.md"
+    notebooks.refresh(readme, "claims", claims.summary())
     notebooks.refresh(readme, "notebooks", notebooks.contents("notebooks/"))
-    return table
+    return claims.scoreboard()
 
 
 def _time(options: argparse.Namespace) -> int:
@@ -253,7 +253,7 @@ def _parser() -> _Parser:
         sub.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
     command(_list, "list", "the notebooks, and which presets have stored runs")
     _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
-    command(_claims, "claims", "print the scoreboard and refresh it in README.md")
+    command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
     data = command(_data, "data", "download data sets, and compare them with the published ones")
     names = _one_of("mnist", "cifar10")
     data.add_argument("names", nargs="*", metavar="NAME", type=names, help="mnist, cifar10 (both)")

@@ -6,6 +6,7 @@ scoreboard only collects what it finds there.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,13 @@ from urgates.lab.places import checkout
 
 VERDICTS = ("holds", "fails", "undecided", "not run")
 KINDS = ("exact", "measured", "training")
+GROUPS = (
+    "mathematics and text",
+    "the papers' own tables",
+    "trained or measured here",
+    "our own derivations",
+)
+HEADLINES = ("G06", "G05", "G17", "F12", "G49", "G29", "G39", "G50")  # what README shows
 SEEDS_NEEDED = 3
 
 
@@ -218,6 +226,14 @@ _LEDGER = {
 }  # fmt: skip
 
 CLAIMS: dict[str, Claim] = {name: Claim(*row) for name, row in _LEDGER.items()}
+_FROM_TABLES = ("G49", "G63")
+
+
+def group(name: str) -> str:
+    """Which of GROUPS a claim belongs to: what kind of evidence its verdict rests on."""
+    claim = CLAIMS[name]
+    place = 3 if claim.section == _OURS else 2 if claim.kind != "exact" else name in _FROM_TABLES
+    return GROUPS[place]
 
 
 def verdict(holds: bool | None, preset: str, seeds: Mapping[str, Iterable[int]] | None) -> str:
@@ -251,27 +267,57 @@ def stored(figures: Path | None = None) -> dict[str, dict]:
 
 def scoreboard(figures: Path | None = None) -> str:
     """The table of all claims, Markdown: sentence, paper, ours, verdict, evidence, notebook."""
+    found = _decided(figures)
+    counts = Counter(entry["verdict"] for entry in found.values())
+    rows = []
+    for name, claim in CLAIMS.items():
+        entry = found[name]
+        title = f"{name} · {claim.section}: {claim.sentence}"
+        rows.append(
+            _row(title, claim.paper, entry["ours"], _word(entry), evidence(entry), _link(entry))
+        )
+    summary = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
+    head = "| claim | paper | ours | verdict | preset, seeds, device | notebook |"
+    return "\n".join([f"{len(CLAIMS)} claims: {summary}.", "", head, "|---" * 6 + "|", *rows])
+
+
+def summary(figures: Path | None = None) -> str:
+    """README's part of the scoreboard, Markdown: the verdicts by GROUPS, and the HEADLINES."""
+    found = _decided(figures)
+    counts = Counter((group(name), entry["verdict"]) for name, entry in found.items())
+    words = [word for word in VERDICTS if any(counts[kind, word] for kind in GROUPS)]
+    lines = [_row(f"{len(CLAIMS)} claims", *words), "|---" * (1 + len(words)) + "|"]
+    lines += [_row(kind, *(str(counts[kind, word]) for word in words)) for kind in GROUPS]
+    lines += ["", "| for example | ours | verdict |", "|---|---|---|"]
+    for name in HEADLINES:
+        claim, entry = CLAIMS[name], found[name]
+        where = "" if entry.get("preset", "exact") == "exact" else f" ({entry['preset']})"
+        verdict = f"[{_word(entry)}](notebooks/{entry['notebook']}.ipynb){where}"
+        lines.append(_row(f"{claim.section}: {claim.sentence}", entry["ours"], verdict))
+    return "\n".join(lines)
+
+
+def _decided(figures: Path | None) -> dict[str, dict]:
+    """An entry for every claim, in the order of the ledger; those not decided are "not run"."""
     found = stored(figures)
     if unknown := sorted(set(found) - set(CLAIMS)):
         raise ValueError(f"claims.json files decide {unknown}, which are not among the claims")
-    counts = {word: 0 for word in VERDICTS}
-    rows = []
-    for name, claim in CLAIMS.items():
-        entry = found.get(name, {"verdict": "not run", "ours": "–", "notebook": claim.notebook})
-        counts[entry["verdict"]] += 1
-        notebook = entry["notebook"]
-        cells = (
-            f"{name} · {claim.section}: {claim.sentence}",
-            claim.paper,
-            entry["ours"],
-            f"**{entry['verdict']}**",
-            evidence(entry),
-            f"[{notebook}](notebooks/{notebook}.ipynb)",
-        )
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    head = "| claim | paper | ours | verdict | preset, seeds, device | notebook |"
-    return "\n".join([f"{len(CLAIMS)} claims: {summary}.", "", head, "|---" * 6 + "|", *rows])
+    return {
+        name: found.get(name, {"verdict": "not run", "ours": "–", "notebook": claim.notebook})
+        for name, claim in CLAIMS.items()
+    }
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _word(entry: Mapping) -> str:
+    return f"**{entry['verdict']}**"
+
+
+def _link(entry: Mapping) -> str:
+    return f"[{entry['notebook']}](notebooks/{entry['notebook']}.ipynb)"
 
 
 def evidence(entry: Mapping) -> str:

@@ -54,7 +54,8 @@ def headline(script: Path) -> tuple[str, str]:
     """A notebook's title and the question below it."""
     cell = script.read_text(encoding="utf-8").split("# %% [markdown]\n", 1)[-1].split("# %%")[0]
     text = re.sub(r"^# ?", "", cell, flags=re.MULTILINE)
-    title, question = (part.replace("\n", " ").strip() for part in text.split("\n\n")[:2])
+    title, *parts = (part.replace("\n", " ").strip() for part in text.split("\n\n"))
+    question = next((part for part in parts if part.startswith("**")), "")
     return title.removeprefix("# "), question.strip("*")
 
 
