@@ -94,10 +94,6 @@ right.set(xlabel="k [steps] (log scale)", ylabel="share kept after k steps", yli
 bench.save(fig, "refine", data=pd.concat([band, kept]))
 
 # %% [markdown]
-# Left: whatever $r$ does, the effective gate stays within the band around the line $g = f$. Right:
-# a step from 0.9 to 0.99 makes ten steps of memory a hundred.
-
-# %% [markdown]
 # ## Use it in your own model: change one word
 #
 # `urgates.LSTM` takes the arguments of `torch.nn.LSTM` and returns what it returns. The keyword

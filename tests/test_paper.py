@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import urgates
-from urgates.lab import notebooks
+from urgates.lab import figures, notebooks
 from urgates.lab.claims import CLAIMS, GROUPS, HEADLINES, VERDICTS, group, stored, summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,6 +112,13 @@ def test_the_reuse_example_runs():
     assert done.returncode == 0, done.stderr
     losses = [float(line.split("loss ")[1]) for line in done.stdout.splitlines()]
     assert len(losses) == 5 and losses[0] > 0.9 and losses[-1] < 0.2
+
+
+def test_readme_describes_its_picture_as_the_book_does():
+    pictures = re.findall(r"!\[(.+?)\]\(figures/(\w+)/(\w+)\.png\)", README)
+    assert pictures
+    for text, notebook, name in pictures:
+        assert text == figures.described(notebook, name)["alt"]
 
 
 def test_files_that_readme_names_exist():
