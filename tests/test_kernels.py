@@ -241,3 +241,19 @@ def test_tensors_that_do_not_fit_are_refused_by_name(place, bad, message):
     assert kernels.scan(r, **good)[0].shape == (4, 3, 6)
     with pytest.raises(ValueError, match=message):
         kernels.scan(r, **(good | {place: bad}))
+
+
+@pytest.mark.parametrize("kernel", ["auto", "cpu"])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_first_and_second_derivatives_inside_autocast_are_those_outside(cell, kernel):
+    torch.manual_seed(0)
+    layer = getattr(urgates, cell)(3, 8, kernel=kernel)
+    x = torch.randn(7, 4, 3, requires_grad=True)
+    wanted, found = [x, *layer.parameters()], []
+    for inside in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            loss = layer(x)[0].square().sum()
+            first = torch.autograd.grad(loss, wanted, create_graph=True)
+            second = torch.autograd.grad(sum(g.square().sum() for g in first), wanted)
+        found.append([*first, *second])
+    check(found[1], found[0])

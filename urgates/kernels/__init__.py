@@ -180,6 +180,11 @@ def _check(r: Recurrence, x: Inputs) -> None:
 # Their schemas are flat; everything behind them takes `Inputs` and `States`.
 
 
+def _as_given(x: Tensor):
+    """Where dtypes stay as they are: backward may be called inside autocast."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 @torch.library.custom_op("urgates::scan", mutates_args=())
 def _scan(
     key: str,
@@ -196,7 +201,8 @@ def _scan(
     keep_c: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     r, inputs = by_key(key), Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
-    states = _backend(kernel, r, x).forward(r, inputs, training)
+    with _as_given(x):
+        states = _backend(kernel, r, x).forward(r, inputs, training)
     c_last = states.cs[:, -1] if states.cs.numel() else c0
     return states.hs, c_last.to(c0.dtype, copy=True), states.cs, states.stash
 
@@ -237,7 +243,8 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     r, inputs = by_key(key), Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
     backend = _backend(kernel, r, x)
-    gradients = backend.backward(r, inputs, States(hs, cs, stash), dhs, dc_last, to_x)
+    with _as_given(x):
+        gradients = backend.backward(r, inputs, States(hs, cs, stash), dhs, dc_last, to_x)
     # an op's returns may alias neither its inputs nor one another
     return tuple(g.clone() if g is dc_last or not g.numel() else g for g in gradients)
 
@@ -318,7 +325,7 @@ class _ScanBackward(torch.autograd.Function):
         def partial(x):  # a view of its own: the saved tensors may depend on one another
             return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
-        with torch.enable_grad():
+        with torch.enable_grad(), _as_given(saved[0]):
             *tensors, _, _, _, dhs, dc_last = (None if x is None else partial(x) for x in saved)
             hs, cs = reference.scan(r, Inputs(*map(wide, tensors)))
             states = [(hs, wide(dhs))]
