@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from tqdm import tqdm
 
-from urgates.lab import progress, protocols, runs
+from urgates.lab import progress, protocols, runs, training
 from urgates.lab.progress import Progress, tell
 from urgates.lab.protocols import Protocol
 
@@ -82,11 +82,12 @@ def test_the_bar_counts_cells_until_there_are_steps(told):
     assert "60/100" in text.getvalue()
 
 
-def test_training_tells_its_plan_its_rows_and_its_end(told, tmp_path, monkeypatch):
+def test_training_tells_its_plan_its_steps_and_its_end(told, tmp_path, monkeypatch):
     tiny = Protocol(
         task="adding", preset="smoke", task_options={"length": 4}, hidden=4, batch=2, steps=12,
         lr=1e-3, log_every=4, gates=("-", "R"), downsize=2,
     )  # fmt: skip
+    monkeypatch.setattr(training, "_TELL_SECONDS", -1.0)  # at every step
     monkeypatch.setitem(protocols.PROTOCOLS, ("adding", "smoke"), tiny)
     keys = [(tiny, "lstm", gate) for gate in tiny.gates]
     lines = []
@@ -101,7 +102,7 @@ def test_training_tells_its_plan_its_rows_and_its_end(told, tmp_path, monkeypatc
     train(deadline=0.0)
     assert lines == [[plain, 0, 12], [refined, 0, 12]]
     train()
-    rows = [[plain, step, 12] for step in (0, 4, 8, 12)]
-    assert lines[2:6] == rows and lines[-1] == [refined, 12, 12]
+    steps = [[plain, step, 12] for step in (*range(13), 12)]
+    assert lines[2:16] == steps and lines[-1] == [refined, 12, 12]
     train()
     assert lines == [[plain, 12, 12], [refined, 12, 12]]

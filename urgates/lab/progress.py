@@ -2,7 +2,7 @@
 
 Training happens in a notebook's kernel, or in processes of its own below that.  Each appends lines
 [stack, step, steps, time] to the file that $URGATES_PROGRESS names, if it names one: when a stack
-is planned, when it begins, at every row of its log and when it ends.
+is planned, when it begins, every second and when it ends.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from urgates.lab.storage import locked
 from urgates.lab.tasks.base import draws
 
 _EVAL_BATCH = 500
+_TELL_SECONDS = 1.0
 
 
 def choose_device(device: str) -> str:
@@ -276,6 +277,7 @@ def train(
             if 0 < 60 * limit_minutes < time.monotonic() - begun:
                 break
             record.add(stack.advance())
+            show.count(stack.step)
             if stack.step % protocol.log_every == 0:
                 show.row(stack.step, record.row())
             if not stack.done and time.monotonic() - saved > checkpoint_seconds:
@@ -295,12 +297,18 @@ class _Progress:
         self.label, self.step, self.steps, self.wanted = label, start, steps, wanted
         self.name = name
         tell(name, start, steps)
+        self.told = time.monotonic()
         on_terminal = wanted and sys.stderr.isatty()
         self.bar = tqdm(total=steps, initial=start, desc=label) if on_terminal else None
 
+    def count(self, step: int) -> None:
+        """Tell of the step, once in a while."""
+        if time.monotonic() - self.told > _TELL_SECONDS:
+            tell(self.name, step, self.steps)
+            self.told = time.monotonic()
+
     def row(self, step: int, losses: list[float]) -> None:
         """Show the losses of a new row."""
-        tell(self.name, step, self.steps)
         text = " ".join(f"{loss:.4g}" for loss in losses)
         if self.bar is not None:
             self.bar.update(step - self.step)
