@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from urgates.lab import publishing
 from urgates.lab.figures import VOLATILE
 from urgates.lab.protocols import protocol
 from urgates.lab.runs import run_missing
@@ -116,10 +117,12 @@ def lasting(value):
 
 
 def contents(root: Path) -> dict[str, object]:
-    """Every file below a folder, as far as an interruption must not change it."""
+    """Every file below a folder, as far as an interruption must not change it; not `runs/`."""
     found: dict[str, object] = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
+        if name.startswith("runs"):
+            continue
         if path.suffix == ".json":
             found[name] = lasting(json.loads(path.read_text()))
         elif path.suffix == ".safetensors" and path.parent.name != "models":
@@ -162,3 +165,27 @@ def survives(
     again(root)
     found = contents(root)
     return [k for k in sorted(found.keys() | expected.keys()) if found.get(k) != expected.get(k)]
+
+
+def book(root: Path) -> None:
+    """A checkout with two notebooks, as if published long ago."""
+    for name in ("20_one", "21_two"):
+        figures = root / "figures" / name
+        (figures / "runs").mkdir(parents=True)
+        (root / "notebooks").mkdir(exist_ok=True)
+        (root / f"notebooks/{name}.py").write_text("# a script\n")
+        for path in (root / f"notebooks/{name}.ipynb", figures / "a.png", figures / "old.csv"):
+            path.write_text("old\n")
+        (figures / "runs" / "r.csv").write_text("step,loss\n")
+
+
+def publication(root: Path) -> None:
+    """Publish both, with what their execution would have left in the copy."""
+    with publishing.staged(root) as copy:
+        for name in ("20_one", "21_two"):
+            figures = copy / "figures" / name
+            (figures / "old.csv").unlink(missing_ok=True)
+            new = (copy / f"notebooks/{name}.ipynb", figures / "a.png", figures / "runs/new.csv")
+            for path in new:
+                path.write_text("new\n")
+        publishing.land(root, ["20_one", "21_two"])

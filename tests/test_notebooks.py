@@ -11,15 +11,19 @@ import sys
 import time
 from pathlib import Path
 
+import kills
 import nbformat
 import pytest
 
 from urgates.__main__ import main
-from urgates.lab import notebooks, runner
+from urgates.lab import notebooks, publishing, runner
+from urgates.lab.runs import Runs
+from urgates.lab.storage import load_checkpoint, locked, owned
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = notebooks.find(root=ROOT)
 HEADER = SCRIPTS[0].read_text(encoding="utf-8").split("# %%")[0]
+STEM = "copy_lstm_UR_smoke"
 TITLE = "# %% [markdown]\n# # A toy\n#\n# **Does it run?**\n"
 SEED = '# %% tags=["parameters"]\nseed: int = 0  # of nothing\n'
 
@@ -324,6 +328,33 @@ def test_interrupting_ends_the_kernels(tmp_path):
     assert not (tmp_path / "runs/exact/notebooks/21_next.ipynb").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+def test_interrupting_saves_what_was_trained_and_says_how_to_go_on(tmp_path):
+    cell = (
+        "from dataclasses import replace\nimport kills\nfrom urgates.lab.training import train\n"
+        "p = replace(kills.TINY, steps=10**6, log_every=1)\n"
+        f"train(p, 'lstm', 'UR', (1,), {str(tmp_path)!r}, 'cpu', checkpoint_seconds=1e9)"
+    )
+    toy(tmp_path, "20_slow", cell)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "urgates", "run", "20", "--jobs", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    csv, deadline = tmp_path / f"{STEM}_s1.csv", time.monotonic() + 120
+    while not (csv.exists() and csv.read_text().count("\n") > 20) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 130 and "urgates: interrupted; what was trained is kept" in err
+    assert re.search(r"^stopped +20_slow .*interrupted", out, re.MULTILINE)
+    assert "to go on: urgates run 20 --jobs 1" in out and "DeadKernel" not in out + err
+    _, state = load_checkpoint(csv.with_suffix(".safetensors"))
+    assert state["step"] == csv.read_text().count("\n") - 1 > 19
+
+
 # ------------------------------------------------------------------ publishing
 
 
@@ -363,35 +394,114 @@ def test_figures_follow_the_notebook(published, tmp_path):
         (place / name).write_text("1")
     (made / "new.json").write_text('{"preset": "exact", "commit": "b"}')
     (kept / "new.json").write_text('{"preset": "exact", "commit": "a"}')
-    assert runner.publish(notebook, script, made, kept)
+    assert publishing.publish(notebook, script, made, kept)
     files = sorted(str(p.relative_to(kept)) for p in kept.rglob("*.*"))
     assert files == ["new.csv", "new.json", "runs/r.csv"]
     assert '"a"' in (kept / "new.json").read_text(), "only the stamp differed"
-    assert not runner.publish(notebook, script, made, kept)
+    assert not publishing.publish(notebook, script, made, kept)
 
 
-def test_an_unfinished_run_does_not_replace_a_finished_one(tmp_path):
-    made, kept = tmp_path / "made", tmp_path / "kept"
-    made.mkdir()
-
-    def leave(status):
-        (made / "copy.json").write_text(json.dumps({"status": status}))
-        (made / "copy.csv").write_text(f"step\n{status}\n")
-        runner.adopt_runs(made, kept)
-        return (kept / "copy.csv").read_text().split()[1]
-
-    took = [leave(status) for status in ("partial", "finished", "partial", "diverged")]
-    assert took == ["partial", "finished", "finished", "diverged"]
+@pytest.fixture
+def made(tmp_path):
+    """The runs of a notebook: a finished stack of two seeds, with models."""
+    kills.training(tmp_path / "made")
+    return tmp_path / "made"
 
 
-def test_kept_models_and_tables_are_published_beside_the_runs(tmp_path):
-    model = tmp_path / "made/models/pmnist-long_lstm_UR_laptop_s1.safetensors"
-    model.parent.mkdir(parents=True)
-    model.write_bytes(b"weights")
-    (tmp_path / "made/throughput_laptop.csv").write_text("gate,ms\n")
-    runner.adopt_runs(tmp_path / "made", tmp_path / "kept")
+def test_an_unfinished_run_does_not_replace_a_finished_one(made, tmp_path):
+    kept, record = tmp_path / "kept", made / f"{STEM}_s1.json"
+
+    def leave(status, remark):
+        record.write_text(
+            json.dumps(json.loads(record.read_text()) | {"status": status, "x": remark})
+        )
+        publishing.adopt_runs(made, kept)
+        return json.loads((kept / record.name).read_text())["x"]
+
+    words = ["partial", "finished", "partial", "diverged"]
+    assert [leave(word, k) for k, word in enumerate(words)] == [0, 1, 1, 3]
+
+
+def test_kept_models_and_tables_are_published_beside_the_runs(made, tmp_path):
+    (made / "throughput_laptop.csv").write_text("gate,ms\n")
+    publishing.adopt_runs(made, tmp_path / "kept")
     assert (tmp_path / "kept/throughput_laptop.csv").exists()
-    assert (tmp_path / "kept/models" / model.name).read_bytes() == b"weights"
+    model = f"models/{STEM}_s2.safetensors"
+    assert (tmp_path / "kept" / model).read_bytes() == (made / model).read_bytes()
+    runs = Runs(tmp_path / "kept", kills.TINY, "lstm", kills.SEEDS, ("UR",))
+    assert runs.complete == {"UR": [1, 2]}
+    (made / f"{STEM}_s2.csv").unlink()
+    with pytest.raises(ValueError, match=rf"{STEM}_s2.csv is missing"):
+        publishing.adopt_runs(made, tmp_path / "kept")
+
+
+def test_a_failure_leaves_all_notebooks_as_they_were(pair, monkeypatch, capsys):
+    script, twin = pair
+    before = twin.read_bytes()
+    root = script.parents[1]
+    toy(root, "20_toy", "print(43)")
+    toy(root, "21_bad", "1 / 0")
+    monkeypatch.chdir(root)
+    assert main(["publish"]) == 1
+    assert "nothing was published" in capsys.readouterr().out
+    assert twin.read_bytes() == before and not (root / "notebooks/21_bad.ipynb").exists()
+
+
+def test_what_is_published_is_what_was_just_executed(tmp_path):
+    """Whatever a `run` beside it writes, below `runs/<preset>/<notebook>/`, is not taken."""
+    theirs = tmp_path / "runs" / "exact" / "20_toy"
+    cell = (
+        "import pathlib\n"
+        "ours = pathlib.Path('../runs/exact/20_toy')\n"
+        "ours.mkdir(parents=True, exist_ok=True)\n"
+        "_ = (ours / 'numbers.csv').write_text('1')\n"
+        f"theirs = pathlib.Path({str(theirs)!r})\n"
+        "theirs.mkdir(parents=True)\n"
+        "_ = [(theirs / name).write_text('2') for name in ('numbers.csv', 'more.csv')]"
+    )
+    (report,) = runner.run([toy(tmp_path, "20_toy", cell)], publishing=True)
+    assert not report.error
+    kept = tmp_path / "figures" / "20_toy"
+    assert [path.name for path in kept.iterdir()] == ["numbers.csv"]
+    assert (kept / "numbers.csv").read_text() == "1"
+    assert (theirs / "numbers.csv").read_text() == "2"
+
+
+def test_one_publishes_or_executes_a_notebook_at_a_time(pair):
+    script, _ = pair
+    runs = script.parents[1] / "runs"
+    (runs / "exact").mkdir(parents=True, exist_ok=True)
+    with (
+        locked(runs / "publish.lock"),
+        pytest.raises(RuntimeError, match=r"another process is publishing .*publish.lock"),
+    ):
+        runner.run([script], publishing=True)
+    with locked(runs / "exact" / "20_toy.lock"):
+        (report,) = runner.run([script])
+    assert "another process is executing 20_toy at exact" in report.error
+
+
+def test_an_impossible_preset_deletes_nothing(pair):
+    script, _ = pair
+    root = script.parents[1]
+    kept = root / "figures" / "20_toy" / "kept.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("1")
+    (root / "runs").mkdir(exist_ok=True)
+    preset = '# %% tags=["parameters"]\npreset: str = "laptop"\n'
+    before = set(root.rglob("*"))
+    script = toy(root, "20_toy", "1", parameters=preset)
+    for place in ("../figures", "..", "", "huge"):
+        with pytest.raises(ValueError, match=r"preset is .*; expected one of smoke"):
+            runner.run([script], {"preset": place})
+    assert set(root.rglob("*")) == before
+    for place in (root / "figures", root / "runs", root / "runs/../figures/20_toy", root):
+        with pytest.raises(ValueError, match="nothing else is deleted"):
+            owned(place, root / "runs")
+    (root / "runs/link").symlink_to(root / "figures")
+    with pytest.raises(ValueError, match="must lie below"):
+        owned(root / "runs/link/20_toy", root / "runs")
+    assert owned(root / "runs/smoke/20_toy", root / "runs")
 
 
 # ------------------------------------------------------------------ the text

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from urgates.__main__ import main
 from urgates.gates import GATES
 from urgates.lab import Bench, claims, protocols, show_source
 from urgates.lab.claims import CLAIMS, KINDS, scoreboard, verdict
@@ -253,6 +254,62 @@ def test_scoreboard_collects_what_notebooks_found(tmp_path):
     (tmp_path / "other" / "claims.json").write_text(json.dumps({"G99": entry}))
     with pytest.raises(ValueError, match="G99"):
         scoreboard(tmp_path)
+
+
+ENTRY = {"verdict": "fails", "ours": "1", "notebook": "31", "preset": "laptop", "seeds": [1]}
+ENTRY |= {"device": "CPU", "commit": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "no JSON"),
+        ("\x00\x9f", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"G34": 3}', "'G34' must be dict"),
+        (json.dumps({"G34": ENTRY | {"verdict": "maybe"}}), "verdict of G34 must be one of"),
+        (
+            json.dumps({"G34": ENTRY | {"ours": None}}),
+            "G34 is damaged: 'ours' must be str",
+        ),
+        (json.dumps({"G34": ENTRY | {"seeds": 1}}), "G34 is damaged: 'seeds' must be list"),
+        (json.dumps({"G34": {"verdict": "holds"}}), "'ours' must be str, got nothing"),
+    ],
+)
+def test_damaged_claims_are_refused_by_file_and_key(checkout, capsys, text, complaint):
+    path = checkout / "figures/31/claims.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode("latin-1"))
+    (checkout / "notebooks/20_toy.py").touch()
+    assert main(["claims"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and str(path) in said and complaint in said
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"probes": []}, "'probes' must be dict"), ({"seed": "1"}, "'seed' must be int"),
+        ({"status": "so-so"}, "'status' is 'so-so'"), ({"protocol": {}}, "'lr' must be float"),
+        ({"stack": None}, "'stack' must be list"), ({"wall_seconds": ""}, "'wall_seconds' must"),
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_refused_by_file_and_key(laptop, change, complaint):
+    path = laptop.paths[0].with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=f"{path.name}.*{complaint}"):
+        _ = laptop.complete
+
+
+def test_text_from_a_file_is_escaped_in_the_scoreboard(tmp_path):
+    (tmp_path / "31").mkdir()
+    spoilt = {"ours": "a|b\n<script>&", "device": "<b>\n\nCPU|"}
+    (tmp_path / "31/claims.json").write_text(json.dumps({"G34": ENTRY | spoilt}))
+    table = scoreboard(tmp_path).split("\n")
+    assert len(table) == 4 + len(CLAIMS)
+    (row,) = [line for line in table if "G34" in line]
+    assert "a\\|b &lt;script>&amp;" in row and "&lt;b> CPU\\|" in row
 
 
 # ------------------------------------------------------------------ the bench

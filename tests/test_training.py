@@ -437,6 +437,28 @@ def whole_csv(tmp_path_factory):
     return files(folder)
 
 
+def test_ctrl_c_ends_the_step_and_saves(tmp_path, whole_csv, monkeypatch):
+    advance = Stack.advance
+
+    def interrupting(stack):
+        if stack.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(stack)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="step 8 of 40"):
+            patch.setattr(Stack, "advance", interrupting)
+            quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    _, state = load_checkpoint(tmp_path / "copy_lstm_UR_smoke_s1+2.safetensors")
+    assert state["step"] == 8
+    quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
+    assert files(tmp_path) == whole_csv
+
+
 def test_limit_minutes_stops_with_status_partial_and_goes_on(tmp_path, whole_csv):
     quiet(TINY, "lstm", "UR", (1, 2), tmp_path, limit_minutes=1e-6)
     info = json.loads((tmp_path / "copy_lstm_UR_smoke_s2.json").read_text())

@@ -68,7 +68,10 @@ def _nothing_stored(bare: list[Path], preset: str) -> str:
 
 def _publish(options: argparse.Namespace) -> int:
     code = _execute(options, places.find(options.notebooks), publishing=True)
-    _refresh_readme()
+    if code:
+        print("nothing was published: that takes all of the notebooks")
+    else:
+        _refresh_readme()
     return code
 
 
@@ -303,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         message = str(error)
     except KeyboardInterrupt:
-        print("urgates: interrupted; finished results are kept", file=sys.stderr)
+        print("urgates: interrupted; what was trained is kept", file=sys.stderr)
         return 130
     print(f"urgates: {message}", file=sys.stderr)
     return 2

@@ -5,13 +5,13 @@ A notebook decides it by code and leaves the verdict, with its evidence, in `cla
 scoreboard only collects what it finds there.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from urgates.lab.places import checkout
+from urgates.lab.storage import check_keys, read_json
 
 VERDICTS = ("holds", "fails", "undecided", "not run")
 KINDS = ("exact", "measured", "training")
@@ -23,6 +23,7 @@ GROUPS = (
 )
 HEADLINES = ("G06", "G05", "G17", "F12", "G49", "G29", "G39", "G50")  # what README shows
 SEEDS_NEEDED = 3
+_EVIDENCE = dict.fromkeys(("ours", "notebook", "preset", "device"), str) | {"seeds": list}
 
 
 @dataclass(frozen=True)
@@ -253,12 +254,24 @@ def verdict(holds: bool | None, preset: str, seeds: Mapping[str, Iterable[int]] 
     return "undecided" if holds is None else "holds" if holds else "fails"
 
 
+def read_claims(path: Path) -> dict[str, dict]:
+    """The entries of a claims.json, none without the file; ValueError names what is wrong."""
+    content = read_json(path) if path.exists() else {}
+    check_keys(content, dict.fromkeys(content, dict), path)
+    for name, entry in content.items():
+        if entry.get("verdict") not in VERDICTS:
+            choices, got = ", ".join(VERDICTS), entry.get("verdict")
+            raise ValueError(f"{path}: verdict of {name} must be one of {choices}, got {got!r:.40}")
+    return content
+
+
 def stored(figures: Path | None = None) -> dict[str, dict]:
     """What the committed notebooks found, by claim: the entries of `figures/*/claims.json`."""
     figures = figures or checkout() / "figures"
     found: dict[str, dict] = {}
     for path in sorted(figures.glob("*/claims.json")):
-        for name, entry in json.loads(path.read_text(encoding="utf-8")).items():
+        for name, entry in read_claims(path).items():
+            check_keys(entry, _EVIDENCE, f"{path}: {name}")
             if name in found:
                 raise ValueError(f"{path} decides {name} again; so does {found[name]['notebook']}")
             found[name] = entry
@@ -302,8 +315,9 @@ def _decided(figures: Path | None) -> dict[str, dict]:
     found = stored(figures)
     if unknown := sorted(set(found) - set(CLAIMS)):
         raise ValueError(f"claims.json files decide {unknown}, which are not among the claims")
+    missing = {"verdict": "not run", "ours": "–"}
     return {
-        name: found.get(name, {"verdict": "not run", "ours": "–", "notebook": claim.notebook})
+        name: _plain(found.get(name, missing | {"notebook": claim.notebook}))
         for name, claim in CLAIMS.items()
     }
 
@@ -318,6 +332,16 @@ def _word(entry: Mapping) -> str:
 
 def _link(entry: Mapping) -> str:
     return f"[{entry['notebook']}](notebooks/{entry['notebook']}.ipynb)"
+
+
+def _plain(entry: Mapping) -> dict:
+    """An entry whose texts, which come from a file, fit on a line of Markdown: without HTML."""
+    return {
+        key: " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
+        if isinstance(value, str)
+        else value
+        for key, value in entry.items()
+    }
 
 
 def evidence(entry: Mapping) -> str:

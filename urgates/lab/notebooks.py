@@ -19,7 +19,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from urgates.lab.places import find, headline
+from urgates.lab.places import LANDING, find, headline
 from urgates.lab.records import commit
 from urgates.lab.storage import write_atomically
 
@@ -137,7 +137,9 @@ def source_sha256(script: Path) -> str:
 
 def check(script: Path) -> list[str]:
     """What is wrong with a script and its committed twin, in sentences; nothing if all is well."""
-    twin = script.with_suffix(".ipynb")
+    twin, landing = script.with_suffix(".ipynb"), script.parents[1] / LANDING
+    if landing.exists() and script.stem in landing.read_text(encoding="utf-8"):
+        return [f"{twin.name} was interrupted on its way here: run `urgates publish` again"]
     if not twin.exists():
         return [f"{twin.name} is missing: run `urgates publish {script.stem}`"]
     try:

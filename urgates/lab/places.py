@@ -9,6 +9,8 @@ from pathlib import Path
 
 PRESETS = ("smoke", "laptop", "paper")
 """The sizes of an experiment: seconds, minutes, the paper's own."""
+LANDING = Path("runs/publish/landing.json")
+"""There while published notebooks are being put in their places (publishing.py)."""
 
 
 def checkout() -> Path:

@@ -1,23 +1,21 @@
 """Executing the book with papermill: `run` for a reader, `publish` for what is committed.
 
-`run` writes below `runs/`, which git ignores, and never touches a committed file.  `publish`
-executes with a notebook's own defaults and replaces its twin and its folder in `figures/`, but
-only where more than the time and place of execution has changed.
+`run` writes below `runs/`, which git ignores, and never touches a committed file.  Publishing
+executes with a notebook's own defaults in a copy of the book (publishing.py).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
 import papermill
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client import AsyncKernelManager
@@ -25,15 +23,18 @@ from jupyter_client.kernelspec import KernelSpec
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from urgates.lab.figures import VOLATILE
-from urgates.lab.notebooks import EXACT, blemishes, declared, read, stamped
+from urgates.lab.claims import read_claims
+from urgates.lab.notebooks import EXACT, declared, read, stamped
 from urgates.lab.progress import Progress
+from urgates.lab.publishing import adopt_runs, figure_files, land, publish, staged
 from urgates.lab.records import device_name
-from urgates.lab.storage import write_atomically
+from urgates.lab.results import check_settings
+from urgates.lab.storage import locked, owned
 from urgates.lab.training import choose_device
 
 LAST = "40_scoreboard"  # reads the verdicts of all others
-_FIGURE_FILES = ("*.png", "*.csv", "*.json")
+PATIENCE = 60.0  # seconds that an interrupted kernel has to save its checkpoints
+INTERRUPTED = "interrupted; what was trained is kept"
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Report:
 
     def __str__(self) -> str:
         mark = "FAILED" if self.error else "changed" if self.changed else "ok"
+        mark = "stopped" if self.error == INTERRUPTED else mark
         said = self.error or " · ".join(f"{claim} {word}" for claim, word in self.verdicts.items())
         return f"{mark:8}{self.name:32}{self.seconds:5.0f} s   {said}".rstrip()
 
@@ -66,19 +68,44 @@ def run(
     Args:
         scripts: of one checkout, `root/notebooks/NN_name.py`.
         parameters: each notebook gets those that it declares.
-        publishing: take the notebooks' own defaults, and commit the results to their places.
+        publishing: take the notebooks' own defaults, and put the results of all of them in their
+            places; of none, if one fails.
         progress: learns how far their training is.
     Raises:
-        ValueError: for `jobs` below 1, or parameters together with `publishing`.
+        ValueError: for `jobs` below 1, parameters together with `publishing`, or impossible ones.
+        KeyboardInterrupt: when the kernels have been told, and training has saved checkpoints.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     if publishing and parameters:
         raise ValueError(f"parameters must be left out when publishing, got {dict(parameters)}")
-    env = {"OMP_NUM_THREADS": "1"} if min(jobs, len(scripts)) > 1 else {}
-    kernels: set[int] = set()
-    cells = {script: len(_code(read(script))) for script in scripts}
+    for script in scripts:  # before a path is made of any of them
+        check_settings(**{**declared(read(script)), **(parameters or {})})
     progress = progress or Progress()
+    if not publishing:
+        return _run_all(scripts, parameters or {}, jobs, progress, publishing=False)
+    root = scripts[0].parents[1]
+    with staged(root) as copy:
+        scripts = [copy / "notebooks" / script.name for script in scripts]
+        for script in scripts:
+            preset = str(declared(read(script)).get("preset", EXACT))
+            adopt_runs(
+                root / "runs" / preset / script.stem / "runs",
+                copy / "figures" / script.stem / "runs",
+            )
+        reports = _run_all(scripts, {}, jobs, progress, publishing=True)
+        if not any(report.error for report in reports):
+            land(root, [report.name for report in reports])
+    return reports
+
+
+def _run_all(
+    scripts: Sequence[Path], parameters: Mapping, jobs: int, progress: Progress, publishing: bool
+) -> list[Report]:
+    env = {"OMP_NUM_THREADS": "1"} if min(jobs, len(scripts)) > 1 else {}
+    kernels: dict[str, set[int]] = {}  # process ids of what is being executed
+    stopping: list[bool] = []
+    cells = {script: len(_code(read(script))) for script in scripts}
     with (
         tqdm(total=sum(cells.values()), unit="cell", disable=None, leave=False) as bar,
         progress.shown(bar),
@@ -96,8 +123,9 @@ def run(
 
             try:
                 _attend(
-                    report, script, parameters or {}, publishing,
-                    env=env | progress.watch(script.stem), kernels=kernels, on_cell=on_cell,
+                    report, script, parameters, publishing,
+                    env=env | progress.watch(script.stem), on_cell=on_cell,
+                    kernels=kernels.setdefault(script.stem, set()),
                     printed=_LastLine(bar, script.stem),
                 )  # fmt: skip
             except papermill.PapermillExecutionError as error:
@@ -107,19 +135,46 @@ def run(
                 )
             except Exception as error:  # a dead kernel, a full disk: the summary says so
                 report.error = f"{type(error).__name__}: {error}"
+            kernels.pop(script.stem, None)
+            if stopping and report.error:
+                report.error = INTERRUPTED
             report.seconds = time.monotonic() - start
             progress.cells(bar, left)
             bar.write(str(report))
             return report
 
-        try:
-            reports = list(pool.map(attempt, [s for s in scripts if s.stem != LAST]))
-            return reports + [attempt(script) for script in scripts if script.stem == LAST]
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in kernels:
-                _kill(process)
-            raise
+        def side_by_side(some: Sequence[Path]) -> list[Report]:
+            futures = [pool.submit(attempt, script) for script in some]
+            try:
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                stopping.append(True)
+                _interrupt(futures, kernels)
+                raise
+
+        return [
+            *side_by_side([s for s in scripts if s.stem != LAST]),
+            *side_by_side([s for s in scripts if s.stem == LAST]),
+        ]
+
+
+def _interrupt(futures: Sequence[Future], kernels: Mapping[str, set[int]]) -> None:
+    """Interrupt what is being executed, and give training the time to save its checkpoints."""
+
+    def send(number: int) -> None:
+        for process in set().union(*list(kernels.values())):
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(process, number)
+
+    for future in futures:
+        future.cancel()
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < deadline and not all(future.done() for future in futures):
+            send(signal.SIGINT)  # again and again: between two cells a kernel does not listen
+            wait(futures, timeout=5)
+    finally:
+        send(signal.SIGTERM)
 
 
 class _LastLine:
@@ -155,13 +210,13 @@ def _attend(report: Report, script: Path, parameters: Mapping, publishing: bool,
     preset = str(given.get("preset", defaults.get("preset", EXACT)))
     root = script.parents[1]
     made, kept = root / "runs" / preset / script.stem, root / "figures" / script.stem
-    if publishing:
-        adopt_runs(made / "runs", kept / "runs")
-    for file in _files(made):  # an earlier execution's would pass for this one's
-        file.unlink()
-    report.output = root / "runs" / preset / "notebooks" / f"{script.stem}.ipynb"
-    executed = execute(script, report.output, given, **how)
-    report.verdicts = verdicts(made)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with locked(made.with_name(f"{made.name}.lock"), f"executing {script.stem} at {preset}"):
+        for file in figure_files(owned(made, root / "runs")):
+            file.unlink()  # an earlier execution's would pass for this one's
+        report.output = root / "runs" / preset / "notebooks" / f"{script.stem}.ipynb"
+        executed = execute(script, report.output, given, **how)
+        report.verdicts = verdicts(made)
     if publishing:
         device = device_name(choose_device(str(defaults.get("device", "cpu"))))
         notebook = stamped(executed, script, preset, device)
@@ -223,98 +278,10 @@ def _kernel(env: Mapping[str, str], kernels: set[int]) -> type[AsyncKernelManage
     return Kernel
 
 
-def _kill(process: int) -> None:
-    try:
-        os.kill(process, signal.SIGTERM)
-    except ProcessLookupError:
-        return  # it has ended by itself
-
-
 def verdicts(made: Path) -> dict[str, str]:
     """Claim -> verdict, as a notebook left them beside its figures."""
     path = made / "claims.json"
-    claims = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {name: claim["verdict"] for name, claim in claims.items()}
-
-
-# ------------------------------------------------------------------ publishing
-
-
-def publish(notebook: NotebookNode, script: Path, made: Path, kept: Path) -> bool:
-    """Put a stamped notebook in its place, and the figure files of `made` into `kept`.
-
-    Returns:
-        Whether any file was written or removed; none is if only the stamps would change.
-    Raises:
-        ValueError: if the notebook must not be committed, with what is wrong.
-    """
-    if found := blemishes(notebook):
-        raise ValueError(f"{script.stem} {'; '.join(found)}")
-    twin = script.with_suffix(".ipynb")
-    old = nbformat.read(twin, as_version=4) if twin.exists() else None
-    changed = old is None or _essence(old) != _essence(notebook)
-    if changed:
-        write_atomically(twin, (nbformat.writes(notebook) + "\n").encode())
-    fresh = {file.name: file for file in _files(made)}
-    for file in _files(kept):
-        if file.name not in fresh:
-            file.unlink()
-            changed = True
-    return any([_replace(file, kept / name) for name, file in fresh.items()]) or changed
-
-
-def adopt_runs(made: Path, kept: Path) -> None:
-    """Take runs, tables and models over, but no unfinished run in place of a finished one."""
-    for record in sorted(made.glob("*.json")):
-        old = kept / record.name
-        if _status(record) == "partial" and old.exists() and _status(old) != "partial":
-            continue
-        for file in (record.with_suffix(".csv"), record):
-            _replace(file, kept / file.name)
-    for table in sorted(made.glob("*.csv")):
-        if not table.with_suffix(".json").exists():  # a stored table, not the curve of a run
-            _replace(table, kept / table.name)
-    for model in sorted(made.glob("models/*.safetensors")):
-        _replace(model, kept / "models" / model.name)
-
-
-def _status(record: Path) -> str:
-    return json.loads(record.read_text(encoding="utf-8"))["status"]
-
-
-def _files(place: Path) -> list[Path]:
-    return sorted(file for pattern in _FIGURE_FILES for file in place.glob(pattern))
-
-
-def _replace(source: Path, target: Path) -> bool:
-    """Copy a file unless the target says the same, stamps aside; whether it was copied."""
-    new = source.read_bytes()
-    old = target.read_bytes() if target.exists() else b""
-    if new == old or (target.suffix == ".json" and old and _same_json(old, new)):
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, new)
-    return True
-
-
-def _same_json(old: bytes, new: bytes) -> bool:
-    return _lasting(json.loads(old)) == _lasting(json.loads(new))
-
-
-def _lasting(value):
-    """`value` without the keys that tell one execution from another."""
-    if not isinstance(value, dict):
-        return value
-    return {key: _lasting(part) for key, part in value.items() if key not in VOLATILE}
-
-
-def _essence(notebook: NotebookNode) -> dict:
-    """All of a notebook that another execution must repeat."""
-    essence = _lasting(nbformat.from_dict(notebook))
-    for cell in essence["cells"]:
-        if "nbval-ignore-output" in cell.metadata.get("tags", []):
-            cell["outputs"] = []
-    return essence
+    return {name: entry["verdict"] for name, entry in read_claims(path).items()}
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:

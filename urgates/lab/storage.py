@@ -48,6 +48,13 @@ def write_atomically(path: Path, data: bytes, keep_as: Path | None = None) -> No
         raise _explained(error, path) from error
 
 
+def owned(place: Path, home: Path) -> Path:
+    """`place`, to delete in it; ValueError unless it lies below `home`."""
+    if Path(home).resolve() not in Path(place).resolve().parents:
+        raise ValueError(f"{place} must lie below {home}: nothing else is deleted")
+    return place
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON object atomically, one line per key (`nan` is refused: JSON has none)."""
     lines = (
@@ -225,14 +232,14 @@ def _previous(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path):
+def locked(path: Path, doing: str = "training this run"):
     """Hold a lock that the system drops when the process ends; RuntimeError if another has it."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise RuntimeError(
-            f"another process is training this run (it holds {path}): wait for it, or end it"
+            f"another process is {doing} (it holds {path}): wait for it, or end it"
         ) from None
     try:
         yield

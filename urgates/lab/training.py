@@ -9,7 +9,9 @@ ends with the very bytes it would have ended with.
 """
 
 import ctypes
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -255,13 +257,15 @@ def train(
 
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
+    Ctrl-C ends the step, saves a checkpoint and raises KeyboardInterrupt.
     """
     keep_freed_memory()
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     begun = saved = time.monotonic()
     seeds, rates = tuple(seeds), tuple(rates or (protocol.lr,))
-    with locked(out_dir / f"{run_stem(protocol, cell, gate)}.lock"), ExitStack() as closing:
+    lock = out_dir / f"{run_stem(protocol, cell, gate)}.lock"
+    with locked(lock), _interrupts() as interrupts, ExitStack() as closing:
         stack = Stack(
             *(protocol, cell, gate, seeds * len(rates), device),
             rates=[rate for rate in rates for _ in seeds],
@@ -274,7 +278,7 @@ def train(
         )
         closing.callback(show.close)
         while not (ended := stack.done or record.stop(until, goal)):
-            if 0 < 60 * limit_minutes < time.monotonic() - begun:
+            if interrupts or 0 < 60 * limit_minutes < time.monotonic() - begun:
                 break
             record.add(stack.advance())
             show.count(stack.step)
@@ -285,6 +289,28 @@ def train(
                 saved = time.monotonic()
         record.save()
         tell(name, stack.step, stack.step if ended else protocol.steps)
+        if interrupts:
+            raise KeyboardInterrupt(
+                f"stopped after step {stack.step} of {protocol.steps}; the same call goes on there"
+            )
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The signals of Ctrl-C so far, which do nothing else here: a step is made whole or not at all.
+
+    Elsewhere than in the main thread, or where Ctrl-C is ignored, it stays empty.
+    """
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Progress:
