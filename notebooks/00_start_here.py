@@ -17,6 +17,9 @@
 # %% [markdown]
 # # Start here
 #
+# [home](00_start_here.ipynb) ·
+# [20 →](20_gated_rnns.ipynb)
+#
 # **Which sentences of two papers on gates that remember hold when one runs them?**
 #
 # The papers: "Improving the Gating Mechanism of Recurrent Neural Networks" and "Fast Saturating
@@ -78,19 +81,19 @@ band = pd.DataFrame({"f": f, "lowest": refine(f, 0), "highest": refine(f, 1)})
 kept = pd.DataFrame({"k": k, "0.9": 0.9**k, "0.99": 0.99**k})
 
 # %%
-fig, (left, right) = figures.subplots(1, 2, size=(9, 2.7))
+fig, (left, right) = figures.subplots(1, 2, size=(6.4, 2.3))
 blue, red = figures.STYLE["-"]["color"], figures.STYLE["UR"]["color"]
 left.fill_between(f, band.lowest, band.highest, color=red, alpha=0.25, lw=0)
 left.plot(f, f, color=blue)
 left.annotate("", (0.9, 0.99), (0.9, 0.9), arrowprops={"arrowstyle": "->", "color": red, "lw": 2})
-left.annotate("0.9 → 0.99", (0.87, 1.02), ha="right", color=red)
-left.annotate("within reach of\na refine gate", (0.03, 0.7), color=red)
+left.annotate("0.9 → 0.99", (0.84, 1.0), ha="right", color=red)
+left.annotate("within reach\nof a refine gate", (0.03, 0.84), color=red)
 left.set(xlabel="forget gate f", ylabel="effective gate g", ylim=(0, 1.14), xlim=(0, 1))
 right.semilogx(k, kept["0.9"], color=blue, lw=2)
 right.semilogx(k, kept["0.99"], color=red, lw=2)
-right.annotate("f = 0.9", (5.5, 0.4), ha="right", color=blue)
-right.annotate("refined to 0.99", (90, 0.5), color=red)
-right.set(xlabel="k [steps] (log scale)", ylabel="share kept after k steps", ylim=(0, 1.05))
+right.annotate("f = 0.9", (5, 0.4), ha="right", color=blue)
+right.annotate("refined\nto 0.99", (110, 0.42), color=red)
+right.set(xlabel="k [steps] (log scale)", ylabel="share kept", ylim=(0, 1.05))
 bench.save(fig, "refine", data=pd.concat([band, kept]))
 
 # %% [markdown]

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2 Gated recurrent networks
 #
+# [← 00](00_start_here.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [21 →](21_ur_lstm.ipynb)
+#
 # **What does a gate do, how long does it remember, and where does it stop learning?**
 #
 # Covers: Eqs. 1–8

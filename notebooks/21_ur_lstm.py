@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.1 The UR-LSTM
 #
+# [← 20](20_gated_rnns.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [22 →](22_uniform_gate_init.ipynb)
+#
 # **What is the whole model, and is one formula really enough for text, library, gradient and C?**
 #
 # Covers: Eqs. 9–15

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.2 Uniform gate initialisation
 #
+# [← 21](21_ur_lstm.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [23 →](23_refine_gate.ipynb)
+#
 # **How does one line of initialisation give a layer every time scale, and what exactly is drawn?**
 #
 # Covers: Eq. 9; Prop. 1

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.3 The refine gate
 #
+# [← 22](22_uniform_gate_init.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [24 →](24_refining_recurrent_models.ipynb)
+#
 # **Why this formula and no other, how far does it move a gate, and how much does it really help?**
 #
 # Covers: Eqs. 12, 16; Prop. 2; Figs. 2a–d

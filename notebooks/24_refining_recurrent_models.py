@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.4 Refining recurrent models
 #
+# [← 23](23_refine_gate.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [25 →](25_related_gates.ipynb)
+#
 # **How does a refine gate enter an LSTM or a GRU, and what does it cost?**
 #
 # Covers: Fig. 1; Eqs. 11–13

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.5 Related gating mechanisms
 #
+# [← 24](24_refining_recurrent_models.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [26 →](26_gate_ablations.ipynb)
+#
 # **What do chrono initialisation and Ordered Neurons change, and how do they relate to U and R?**
 #
 # A preview: the equations of chrono (17–18) are at home in [B3](B3_chrono.ipynb), those of Ordered

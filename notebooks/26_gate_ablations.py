@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.6 Gate ablations
 #
+# [← 25](25_related_gates.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [26a →](26a_uniform_U.ipynb)
+#
 # **Which gates do the two axes span, how does each start, what does each cost, and what is yours?**
 #
 # Covers: Table 1

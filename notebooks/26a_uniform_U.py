@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.6 U: uniform gate initialisation alone
 #
+# [← 26](26_gate_ablations.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [26b →](26b_refine_R.ipynb)
+#
 # **What does a spread start do by itself, without a refine gate?**
 #
 # Covers: Eq. 9; Table 1

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.6 R: the refine gate alone
 #
+# [← 26a](26a_uniform_U.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [26c →](26c_ordered_O.ipynb)
+#
 # **How far does a refine gate reach when all main gates start alike?**
 #
 # Covers: Eqs. 11–13; Table 1

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.6 O: ordered gates
 #
+# [← 26b](26b_refine_R.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [26d →](26d_uniform_master_UM.ipynb)
+#
 # **What is left of the ON-LSTM without its master gates, and which unit never wakes up?**
 #
 # Covers: Eqs. 28–29; Table 1

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.6 UM: master gates without an order
 #
+# [← 26c](26c_ordered_O.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [26e →](26e_ordered_refine_OR.ipynb)
+#
 # **Is it the cumax that makes an ON-LSTM, or the pair of master gates?**
 #
 # Covers: Eqs. 30–33; Table 1

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §2.6 OR: an ordered main gate, refined
 #
+# [← 26d](26d_uniform_master_UM.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [31 →](31_synthetic_memory.ipynb)
+#
 # **Does the refine gate work with cumax, too, and what becomes of the order?**
 #
 # Covers: Eqs. 34–37; Table 1

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.1 Synthetic memory
 #
+# [← 26e](26e_ordered_refine_OR.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [32 →](32_pixel_images.ipynb)
+#
 # **Which gates learn to remember over a long time, and how fast?**
 #
 # Covers: Figs. 3, 4

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.2 Pixel-by-pixel image classification
 #
+# [← 31](31_synthetic_memory.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [32a →](32a_sequential_cifar.ipynb)
+#
 # **Can a network name a digit that it reads one pixel at a time, even in a scrambled order?**
 #
 # Covers: Table 2; Fig. 5a

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.2 Sequential CIFAR-10
 #
+# [← 32](32_pixel_images.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [32b →](32b_gru.ipynb)
+#
 # **Which gates learn from 1,024 coloured pixels, and does the order of the paper come out?**
 #
 # Covers: Table 2; Fig. 5b

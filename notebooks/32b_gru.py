@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.2 The same gates on a GRU, and Table 2 in full
 #
+# [← 32a](32a_sequential_cifar.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [32c →](32c_zoneout.ipynb)
+#
 # **Does what helps an LSTM also help a GRU, at what cost in parameters, and what remains of
 # Table 2's sentences?**
 #

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.2 Zoneout, and other models
 #
+# [← 32b](32b_gru.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [32d →](32d_open_choices.ipynb)
+#
 # **How far does UR get with a regulariser, and where does that leave models without recurrence?**
 #
 # Covers: Table 3

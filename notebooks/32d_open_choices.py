@@ -17,6 +17,10 @@
 # %% [markdown]
 # # D.2 What the protocol leaves open, measured
 #
+# [← 32c](32c_zoneout.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [32e →](32e_inside_a_reader.ipynb)
+#
 # **Do the learning rate, the state that is scored, or a GRU's reset gate decide who wins?**
 #
 # | preset | what you get | where |

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.2 Inside a reader
 #
+# [← 32d](32d_open_choices.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [40 →](40_scoreboard.ipynb)
+#
 # **What does a trained network do while it reads an image pixel by pixel?**
 #
 # Covers: Fig. 5a

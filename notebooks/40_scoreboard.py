@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §4 Scoreboard
 #
+# [← 32e](32e_inside_a_reader.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [A →](A_pseudocode.ipynb)
+#
 # **Which sentences of the paper hold, at which scale, and where is the evidence?**
 #
 # A page of seconds: it only collects what the other notebooks decided.

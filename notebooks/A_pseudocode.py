@@ -17,6 +17,10 @@
 # %% [markdown]
 # # App. A Pseudocode
 #
+# [← 40](40_scoreboard.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [B2 →](B2_timescales.ipynb)
+#
 # **Do the paper's two listings run, and do they compute what the equations and the library say?**
 #
 # Covers: Listings 1, 2

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # App. B.2 Timescales
 #
+# [← A](A_pseudocode.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [B3 →](B3_chrono.ipynb)
+#
 # **How long does a unit remember when training starts, and what can a refine gate make of it?**
 #
 # Covers: Props. 1–2; Table 4

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # App. B.3 Chrono initialisation
 #
+# [← B2](B2_timescales.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [B4 →](B4_on_lstm.ipynb)
+#
 # **What does chrono initialisation start, what does it assume, and where do uniform gates differ?**
 #
 # Covers: Eqs. 17–18; Table 4

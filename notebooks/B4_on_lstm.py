@@ -17,6 +17,10 @@
 # %% [markdown]
 # # App. B.4 The ON-LSTM
 #
+# [← B3](B3_chrono.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [C →](C_gradient_bands.ipynb)
+#
 # **What do ordered and master gates do at the start, and when is a master gate a refine gate?**
 #
 # Covers: Eqs. 19–27; Props. 3–4

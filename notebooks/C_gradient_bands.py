@@ -17,6 +17,10 @@
 # %% [markdown]
 # # App. C Gradients of a refined gate
 #
+# [← B4](B4_on_lstm.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [D →](D_protocols.ipynb)
+#
 # **How much more gradient does a refine gate leave near saturation?**
 #
 # Covers: Fig. 2d

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # App. D Protocols
 #
+# [← C](C_gradient_bands.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [E1 →](E1_synthetic_forgetting.ipynb)
+#
 # **What exactly is run, where does each number come from, and where do we differ from the paper?**
 #
 # Covers: Table 2

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §E.1 Synthetic forgetting
 #
+# [← D](D_protocols.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [F4 →](F4_saturation_and_learnability.ipynb)
+#
 # **A gate that starts out remembering everything: can it still learn to let go?**
 #
 # Covers: Fig. 9

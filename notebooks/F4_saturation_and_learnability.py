@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §F.4 Saturation and learnability
 #
+# [← E1](E1_synthetic_forgetting.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [F5 →](F5_fast_gate.ipynb)
+#
 # **Every gate goes flat near 1. Why does one that goes flat sooner learn long time scales faster?**
 #
 # The second paper is "Fast Saturating Gate for Learning Long Time Scales with Recurrent Neural

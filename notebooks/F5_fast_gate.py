@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §F.5 The fast gate
 #
+# [← F4](F4_saturation_and_learnability.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [X1 →](X1_kernels.ipynb)
+#
 # **Does a gate that saturates sooner beat the refine gate, on the first paper's own tasks?**
 #
 # | preset | what you get | where |

@@ -17,6 +17,9 @@
 # %% [markdown]
 # # §X.1 Kernels
 #
+# [← F5](F5_fast_gate.ipynb) ·
+# [home](00_start_here.ipynb)
+#
 # **Can every gate be as fast as the plain LSTM that comes with torch?**
 #
 # | preset | what you get | where |

@@ -65,6 +65,11 @@ def test_cells_are_short(script):
             assert len(words) <= 90, f"{len(words)} words: {' '.join(words[:8])} …"
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_links_lead_to_the_notebooks_around(script):
+    assert notebooks.linked(script) == script.read_text(encoding="utf-8"), "run `urgates links`"
+
+
 def test_every_twin_has_a_script_and_every_figure_its_numbers():
     twins = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert twins == {script.stem for script in SCRIPTS}
@@ -377,6 +382,27 @@ def test_words_are_carried_over_without_executing(pair):
     script.write_text(text.replace("the answer is", "so it is"))
     with pytest.raises(ValueError, match=r"the code of 20_toy.py must be its twin's"):
         notebooks.carry_text(script)
+
+
+def test_links_follow_the_order_of_the_book(published, tmp_path, monkeypatch, capsys):
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    first, last = (
+        toy(tmp_path, name, "print('the answer is', 42)", "1 + 1") for name in ("00_a", "X1_b")
+    )
+    for script in (first, last):
+        shutil.copy(tmp_path / "notebooks/20_toy.ipynb", script.with_suffix(".ipynb"))
+        notebooks.carry_text(script)
+    monkeypatch.chdir(tmp_path)
+    assert main(["links"]) == 0 and "in 3 notebooks" in capsys.readouterr().out
+    middle = tmp_path / "notebooks/20_toy.py"
+    text = "# [← 00](00_a.ipynb) ·\n# [home](00_a.ipynb) ·\n# [X1 →](X1_b.ipynb)"
+    assert f"# # A toy\n#\n{text}\n#\n# **" in middle.read_text() and notebooks.check(middle) == []
+    assert "# [home](00_a.ipynb) ·\n# [20 →](20_toy.ipynb)\n" in first.read_text()
+    assert "# [← 20](20_toy.ipynb) ·\n# [home](00_a.ipynb)\n" in last.read_text()
+    assert "| A toy | Does it run? |" in notebooks.contents(root=tmp_path)
+    assert notebooks.link() == []
+    middle.unlink()
+    assert notebooks.link() == [first, last] and "[X1 →]" in first.read_text()
 
 
 def test_a_blemished_notebook_is_not_published(tmp_path):

@@ -103,6 +103,14 @@ def _claims(_: argparse.Namespace) -> int:
     return 0
 
 
+def _links(_: argparse.Namespace) -> int:
+    from urgates.lab import notebooks
+
+    changed = notebooks.link()
+    print(f"links written anew in {len(changed)} notebooks")
+    return 0
+
+
 def _refresh_readme() -> str:
     """Write README's generated parts anew; returns the scoreboard."""
     from urgates.lab import claims, notebooks
@@ -220,6 +228,7 @@ _EXAMPLES = {
     "time": "examples:\n  urgates time --gates UR,- --hidden 64,256\n"
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
     "claims": "example:\n  urgates claims",
+    "links": "example:\n  urgates links",
     "data": "examples:\n  urgates data mnist\n  URGATES_DATA=/data urgates data\n\n"
     "Files lie below $URGATES_DATA, or else in your cache folder. One that is not as published is\n"
     "refused; URGATES_DATA_UNCHECKED=mnist,cifar10 names those to take as they are.",
@@ -257,6 +266,7 @@ def _parser() -> _Parser:
     command(_list, "list", "the notebooks, and which presets have stored runs")
     _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
     command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
+    command(_links, "links", "write previous, home and next below the title of every notebook")
     data = command(_data, "data", "download data sets, and compare them with the published ones")
     names = _one_of("mnist", "cifar10")
     data.add_argument("names", nargs="*", metavar="NAME", type=names, help="mnist, cifar10 (both)")
