@@ -172,7 +172,7 @@ if "-" in ours.index:
         figures.dots(ax, gain, "ours")
         ax.axvline(0, color="0.3", lw=1)
         ax.set(title=column if column == theirs else f"{column}; paper: {theirs.split()[0]}")
-        ax.set_xlabel("gain over - [points]")
+        ax.set_xlabel("gain over the plain cell [points]")
     look = {"loc": "outside lower center", "frameon": False}
     fig.legend(paper, ["the paper (in colour: ours)"], **look)
     bench.save(fig, "table2", data=pd.concat(parts), paper="Table 2", runs=list(groups.values()))
@@ -219,7 +219,7 @@ bench.claim(
 
 # %%
 variants = ours.drop("-", errors="ignore")
-last = {name: variants[name].idxmin() if len(variants) else "–" for name in ours}
+last = {name: seen.idxmin() if seen.notna().any() else "–" for name, seen in variants.items()}
 bench.claim(
     "G55",
     holds=set(last.values()) == {"C"},

@@ -562,14 +562,13 @@ bands.loc[list(runs.read)].round(rounded)
 # size of the correlation.
 
 # %%
-fig, axes = figures.subplots(
-    1, len(runs.read), size=(9.6, 3.4), sharex=True, sharey=True, squeeze=False
-)
+share = {"sharex": True, "sharey": True, "squeeze": False}
+fig, axes = figures.subplots(1, len(runs.read), size=(9.6, 3.9), **share)
 for ax, gate in zip(axes[0], runs.read, strict=True):
     part, look = inked[inked.gate == gate], figures.style(gate)
     ax.axline((1, 1), (10, 10), color="0.5", lw=1)
     ax.loglog(part.blank, part.inked, **{**look, "linestyle": ""}, ms=4, alpha=0.7)
-    ax.set(title=look["label"], xlabel="decay period at blank pixels", aspect="equal")
+    ax.set(title=look["label"], xlabel="decay period at blank pixels", box_aspect=1)
 axes[0, 0].set_ylabel("at inked pixels [steps]")
 plotted = inked[["gate", "seed", "unit", "blank", "inked", "correlation"]]
 bench.save(fig, "ink", data=plotted, runs=runs)

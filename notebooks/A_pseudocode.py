@@ -215,7 +215,7 @@ for ax, (name, part) in zip(axes, shown.items(), strict=True):
     ax.plot(part.content, part.shown, ".", ms=3, color=figures.STYLE["UR"]["color"])
     ax.set(title=name, xlabel="content tanh(c)", xlim=(-1, 1))
 axes[0].set_ylabel("shown h")
-axes[0].annotate("between none and all", (-0.97, 0.1), color="0.4", fontsize="small")
+axes[0].annotate("between none and all", (0.98, 0.03), ha="right", fontsize="small")
 bench.save(fig, "output_gate", data=pd.concat(part.assign(reading=n) for n, part in shown.items()))
 
 # %% [markdown]

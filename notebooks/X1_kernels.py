@@ -157,7 +157,7 @@ for row, (cell, frame) in zip(axes, {"LSTM": lstm, "GRU": gru}.items(), strict=T
     for ax, h in zip(row, hidden, strict=True):
         part = frame[frame.hidden == h].set_index("gate").loc[list(gates)].reset_index()
         figures.dots(ax, part, "ratio")
-        ax.hlines(range(len(part))[::-1], part.low, part.high, color="0.3", lw=1, zorder=3)
+        ax.hlines(range(len(part))[::-1], part.low, part.high, color="0.3", lw=1, zorder=1)
         ax.axvline(1, color="0.3", lw=1, ls="--")
         ax.set(title=f"{cell}, H = {h}", xlim=(0, 1.15))
 fig.supxlabel(
