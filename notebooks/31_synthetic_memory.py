@@ -153,7 +153,8 @@ bench.protocol("adding")
 # %% [markdown]
 # **Open point O10.** Unstated for both tasks: the batch size, how tokens are encoded, how many
 # classes the output has, and what is clipped at 1.0.
-#
+
+# %% [markdown]
 # **Deviation D32.** Our choices: batches as the protocol says (10 at preset `paper`, as in a later
 # paper on the same two tasks); one-hot tokens of width 10 straight into the cell; ten output
 # classes for eight symbols, so a fresh model starts at $\log 10$ and reaches $\log 8$ by learning
