@@ -443,18 +443,7 @@ microscope = [
 # %%
 if microscope:
     fig, axes = figures.subplots(1, 2, size=(8.6, 3.5), sharey=True, sharex=True)
-    T, x = copy.protocol.make_task().length + 20, np.geomspace(1, 1e4, 9)
-    for part in microscope:
-        ax, look = axes[int(part.when[0] == "after")], figures.style(part.gate[0])
-        ax.step(part.D, part.share, where="post", **look, lw=1.8, markevery=0.15, ms=4)
-    for ax, title in zip(axes, ("before training", "after training"), strict=True):
-        ax.plot(x, 1 / x, color="0.5", lw=1, ls=":", zorder=0)
-        ax.annotate("1/x", (300, 4e-3), color="0.4")
-        ax.axvline(T, color="0.4", lw=1)
-        ax.annotate(f"T = {T}", (T, 0.8), (3, 0), textcoords="offset points", color="0.4")
-        ax.set(xscale="log", yscale="log", title=title, xlabel="decay period x [steps] (log scale)")
-        ax.set(xlim=(1, 1e4), ylim=(2e-3, 1.3))
-    axes[0].set_ylabel("share of units with D > x (log scale)")
+    figures.period_tails(axes, microscope, copy.protocol.make_task().length + 20)
     figures.legend(fig, [g for g in ("-", "C", "U", "UR") if g in probed])
     bench.save(fig, "timescales", data=pd.concat(microscope), paper="Fig. 4", runs=copy)
 

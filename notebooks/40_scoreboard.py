@@ -69,21 +69,7 @@ counts
 
 # %%
 fig, ax = figures.subplots(size=(7, 2.6))
-looks = {"holds": ("#00507a", ""), "fails": ("#f0a860", "///"), "undecided": ("0.85", "..."),
-         "not run": ("white", "")}  # fmt: skip
-start = 0 * counts.sum(axis=1)
-for word in VERDICTS:
-    color, hatch = looks[word]
-    ax.barh(counts.index, counts[word], left=start, color=color, hatch=hatch, ec="0.2", label=word)
-    for row, count in enumerate(counts[word]):
-        box = {"fc": color, "ec": "none", "pad": 1.5}
-        ink = "white" if word == "holds" else "black"
-        if count:
-            at = start.iloc[row] + count / 2
-            ax.text(at, row, count, color=ink, bbox=box, ha="center", va="center")
-    start += counts[word]
-ax.set(xlabel="claims")
-ax.grid(axis="y", visible=False)
+figures.verdict_bars(ax, counts)
 fig.legend(frameon=False, ncols=4, loc="outside lower center")
 bench.save(fig, "verdicts", data=counts.reset_index())
 

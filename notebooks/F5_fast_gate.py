@@ -565,15 +565,8 @@ if seen:
     for (when, g), rows in probes[probes.gate.isin(seen)].groupby(["when", "gate"]):
         D = rows.D.sort_values(ascending=False).to_numpy()
         share = np.arange(1, len(D) + 1) / len(D)
-        ax = axes[int(when == "after")]
-        ax.step(D, share, where="post", **figures.style(g), lw=1.8, markevery=0.15, ms=4)
         parts.append(pd.DataFrame({"gate": g, "when": when, "D": D, "share": share}))
-    for ax, title in zip(axes, ("before training", "after training"), strict=True):
-        ax.axvline(T, color="0.4", lw=1)
-        ax.annotate(f"T = {T}", (T, 0.8), (3, 0), textcoords="offset points", color="0.4")
-        ax.set(xscale="log", yscale="log", title=title, xlim=(1, 1e5), ylim=(4e-3, 1.3))
-        ax.set_xlabel("decay period x [steps] (log scale)")
-    axes[0].set_ylabel("share of units with D > x (log scale)")
+    figures.period_tails(axes, parts, T, last=1e5)
     figures.legend(fig, seen)
     bench.save(fig, "timescales", data=pd.concat(parts), runs=[r for r in copy[:2] if r])
 

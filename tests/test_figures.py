@@ -201,6 +201,36 @@ def test_figure_without_numbers_is_refused(tmp_path):
         figures.save(fig, tmp_path / "fig", pd.DataFrame(), {})
 
 
+def test_verdicts_differ_in_lightness_for_every_eye():
+    for blindness in (np.eye(3), *map(np.array, BLINDNESS.values())):
+        light = []
+        for look in figures.VERDICT.values():
+            linear = blindness @ np.array(to_rgb(look["color"])) ** 2.2
+            light.append(max(np.array([0.213, 0.715, 0.072]) @ linear, 0) ** (1 / 2.2))
+        assert min(abs(a - b) for a, b in itertools.combinations(light, 2)) > 0.07
+        assert light[1] - light[0] > 0.3, "holds and fails"
+
+
+def test_verdict_bars_write_their_numbers():
+    counts = pd.DataFrame({"holds": [2, 0], "fails": [3, 1]}, index=["exact", "training"])
+    ax = figures.subplots()[1]
+    figures.verdict_bars(ax, counts)
+    written = {(*text.get_position(), text.get_text()) for text in ax.texts}
+    assert written == {(1.0, 0, "2"), (3.5, 0, "3"), (0.5, 1, "1")}
+
+
+def test_period_tails_part_before_from_after():
+    parts = [
+        pd.DataFrame({"gate": "UR", "when": when, "D": [80.0, 2], "share": [0.5, 1]})
+        for when in ("before", "after", "after")
+    ]
+    axes = figures.subplots(1, 2)[1]
+    figures.period_tails(axes, parts, 80)
+    stepped = [sum(line.get_drawstyle() == "steps-post" for line in ax.lines) for ax in axes]
+    assert stepped == [1, 2]
+    assert [text.get_text() for text in axes[0].texts] == ["1/x", "T = 80"]
+
+
 def test_what_the_book_says_of_a_figure_is_on_it_and_beside_it(tmp_path):
     fig, _ = figures.subplots(size=(6, 3))
     texts = {"title": "A title", "alt": "What is seen", "read": "How to read it"}

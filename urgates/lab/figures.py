@@ -20,10 +20,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from urgates.lab.look import STYLE, facets, legend, level, start, style, subplots
+from urgates.lab.look import STYLE, VERDICT, facets, legend, level, start, style, subplots
 
 __all__ = [
     "STYLE",
+    "VERDICT",
     "VOLATILE",
     "accuracy_curves",
     "curves",
@@ -35,12 +36,14 @@ __all__ = [
     "level",
     "memory_curves",
     "memory_facets",
+    "period_tails",
     "ranking",
     "save",
     "start",
     "style",
     "subplots",
     "thinned",
+    "verdict_bars",
 ]
 
 DPI = 120
@@ -239,6 +242,46 @@ def histogram(
     ax.set_xlabel("decay period D [steps] (log scale)" if periods else "gate activation")
     ax.set(title=style(name)["label"], ylabel="share of units")
     return pd.concat(plotted, ignore_index=True)
+
+
+def period_tails(
+    axes: Sequence[Axes], parts: Iterable[pd.DataFrame], length: int, last: float = 1e4
+) -> None:
+    """Two panels, before and after training: the share of units that remember beyond x steps.
+
+    Args:
+        parts: one gate at one moment each: columns gate, when, D (falling) and share.
+        length: of the task, a labelled rule; beside it 1/x, where uniform gates start.
+        last: where the axis of decay periods ends.
+    """
+    x = np.geomspace(1, last, 9)
+    for part in parts:
+        ax, look = axes[int(part.when.iloc[0] == "after")], style(part.gate.iloc[0])
+        ax.step(part.D, part.share, where="post", **look, lw=1.8, markevery=0.15, ms=4)
+    for ax, when in zip(axes, ("before", "after"), strict=True):
+        ax.plot(x, 1 / x, color="0.5", lw=1, ls=":", zorder=0)
+        ax.annotate("1/x", (300, 4e-3), color="0.4")
+        ax.axvline(length, color="0.4", lw=1)
+        ax.annotate(f"T = {length}", (length, 0.8), (3, 0), textcoords="offset points", color="0.4")
+        ax.set(xscale="log", yscale="log", xlim=(1, last), ylim=(2e-3, 1.3))
+        ax.set(title=f"{when} training", xlabel="decay period x [steps] (log scale)")
+    axes[0].set_ylabel("share of units with D > x (log scale)")
+
+
+def verdict_bars(ax: Axes, counts: pd.DataFrame) -> None:
+    """Stacked bars of claims: a row per kind, a column per verdict, with the numbers in them."""
+    left = 0 * counts.sum(axis=1)
+    for word, count in counts.items():
+        look = VERDICT[word]
+        ax.barh(counts.index, count, left=left, ec="0.2", label=word, **look)
+        ink = {"ha": "center", "va": "center", "color": "white" if word == "holds" else "black"}
+        box = {"fc": look["color"], "ec": "none", "pad": 1.5}
+        for row, number in enumerate(count):
+            if number:
+                ax.text(left.iloc[row] + number / 2, row, str(number), bbox=box, **ink)
+        left = left + count
+    ax.set(xlabel="claims")
+    ax.grid(axis="y", visible=False)
 
 
 @cache

@@ -37,6 +37,13 @@ _MARKER |= {
 }  # fmt: skip
 _LINE = {None: "-", "refine": (0, (3, 1.5)), "master": (0, (1, 1.5))}
 _FACE = {None: None, "refine": "white", "master": "lightgrey"}
+VERDICT = {
+    "holds": {"color": "#00507a"},
+    "fails": {"color": "#f0a860", "hatch": "///"},
+    "undecided": {"color": "0.85", "hatch": "..."},
+    "not run": {"color": "white"},
+}
+"""How verdicts are drawn: told apart by lightness and hatching where hues are not."""
 _THEME = {
     **sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.92"}),
     **sns.plotting_context("paper", font_scale=1.1),
