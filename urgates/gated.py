@@ -131,7 +131,7 @@ class Gated(nn.Module):
         kind = self._kind
         if "version" in local_metadata:  # not a plain dict
             plain = self.gate == Gate() and self.recurrence.keep_reset
-            kind = local_metadata.get("gate", self._kind if plain else "of torch.nn")
+            kind = local_metadata.get("gate", self._kind if plain else "torch.nn's")
         if kind != self._kind:
             error_msgs.append(
                 f"{prefix}state_dict must be of {self._kind}, got one of {kind}: "
