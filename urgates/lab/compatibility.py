@@ -1,9 +1,7 @@
 """What changes when one word replaces torch.nn's: a table whose every cell is a comparison.
 
-A row is a piece of a user's code.  It is given `make`, which builds a module as torch.nn's
-constructors do, and runs twice, with torch.nn's module and with ours of gate "-" and the same
-weights; what both return must agree, and where one refuses the table says which.  A third run has
-gate "UR" and must return the like.  T = 5 steps, B = 2 rows, I = 3 inputs, H = 4 units.
+A row is a piece of a user's code (see comparison.py).  Its word says how our answer and torch.nn's
+compare: the same, or who refuses; one word stands for all columns, two for layers and cells.
 """
 
 from __future__ import annotations
@@ -11,123 +9,32 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-import urgates
+from urgates.lab.comparison import (
+    ABSENT,
+    BOTH_REFUSE,
+    COLUMNS,
+    OURS_ALONE,
+    OURS_REFUSES,
+    SAME,
+    Row,
+    User,
+    floats,
+)  # fmt: skip
 
-COLUMNS = ("LSTM", "GRU", "LSTMCell", "GRUCell")
-SAME, BOTH_REFUSE = "same", "both refuse"
-OURS_REFUSES, OURS_ALONE, ABSENT = "ours refuses", "ours alone", "–"
 ROWS: list[Row] = []
 
 
-class User(NamedTuple):
-    """What a row's code is given: a constructor, and inputs that fit its modules."""
-
-    column: str
-    gate: str | None  # None for torch.nn's own
-
-    def make(self, *args: Any, **options: Any) -> nn.Module:
-        """A module of 3 inputs and 4 units; its weights are drawn by their names' order."""
-        args = args or (3, 4)
-        if self.gate is None:
-            module = getattr(nn, self.column)(*args, **options)
-        else:
-            module = getattr(urgates, self.column)(*args, **options, gate=self.gate)
-        draw = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            for p in module.parameters():
-                value = torch.rand(p.shape, generator=draw, dtype=torch.float64) - 0.5
-                p.copy_(value) if p.device.type != "meta" else None
-        return module
-
-    @property
-    def layer(self) -> bool:
-        """Whether the column is a layer, not a cell."""
-        return not self.column.endswith("Cell")
-
-    def x(self, *shape: int) -> Tensor:
-        """Inputs [T, B, I] of a layer, [B, I] of a cell."""
-        shape = shape or ((5, 2, 3) if self.layer else (2, 3))
-        return torch.randn(shape, generator=torch.Generator().manual_seed(2))
-
-    def state(self, rows: int = 2, kind: type = tuple) -> Any:
-        """An initial state, h of a GRU and (h, c) of an LSTM."""
-        shape = (1, rows, 4) if self.layer else (rows, 4)
-        h, c = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3))
-        return kind((h, c)) if self.column.startswith("LSTM") else h
-
-
-class Row(NamedTuple):
-    """One line of the table."""
-
-    feature: str
-    code: Callable[[User], Any]
-    expected: tuple[str, ...]  # by column
-    ratio: float  # how near is the same, as a share of the largest number
-    needs: tuple[str, ...]  # packages beyond torch's own
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether what it needs is installed."""
-        return all(find_spec(name) for name in self.needs)
-
-    def found(self, column: str) -> str:
-        """The word of the cell, found by running the code.
-
-        Raises:
-            AssertionError: if both libraries answer, and not alike.
-        """
-        theirs, ours = (_outcome(self.code, User(column, gate)) for gate in (None, "-"))
-        if isinstance(ours, Exception) and isinstance(theirs, Exception):
-            return BOTH_REFUSE
-        if isinstance(ours, Exception):
-            assert isinstance(ours, ValueError) and len(str(ours).splitlines()) == 1, repr(ours)
-            return OURS_REFUSES
-        refined = _outcome(self.code, User(column, "UR"))
-        if isinstance(refined, Exception):
-            raise AssertionError(f"gate 'UR': {refined!r}") from refined
-        a, b, c = (_tensors(answer) for answer in (ours, theirs, refined))
-        assert len(a) == len(c) and all(x.isfinite().all() for x in c), "gate 'UR' answers less"
-        if isinstance(theirs, Exception):
-            return OURS_ALONE
-        assert len(a) == len(b) and _rest(ours) == _rest(theirs), (ours, theirs)
-        for x, y in zip(a, b, strict=True):
-            limit = self.ratio * float(y.abs().max()) if y.numel() else 0.0
-            torch.testing.assert_close(x, y, rtol=0, atol=limit)
-        return SAME
-
-
-def _outcome(code: Callable[[User], Any], user: User) -> Any:
-    """What the code returns, or the exception that it ends in."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return code(user)
-        except Exception as e:
-            return e
-
-
-def _tensors(answer: Any) -> list[Tensor]:
-    if isinstance(answer, Tensor):
-        return [answer.detach()]
-    if isinstance(answer, (tuple, list)):
-        return [x for part in answer for x in _tensors(part)]
-    return []
-
-
-def _rest(answer: Any) -> Any:
-    """All of an answer that is no tensor."""
-    if isinstance(answer, (tuple, list)):
-        return [_rest(part) for part in answer]
-    return None if isinstance(answer, Tensor) else answer
+def table() -> pd.DataFrame:
+    """The words of all cells, as the tests find them."""
+    return pd.DataFrame({r.feature: r.expected for r in ROWS}, index=COLUMNS).T
 
 
 def row(feature: str, *expected: str, ratio: float = 1e-5, needs: tuple[str, ...] = ()):
@@ -143,20 +50,14 @@ def row(feature: str, *expected: str, ratio: float = 1e-5, needs: tuple[str, ...
     return add
 
 
-# ------------------------------------------------------------------ arguments of the constructor
-
-
 def learned(module: nn.Module, *args: Any) -> list[Any]:
     """The answer, and the gradients of its squares in the order of torch.nn's weights."""
     answer = module(*args)
-    sum(y.square().sum() for y in _attached(answer)).backward()
+    sum(y.square().sum() for y in floats(answer)).backward()
     return [answer, [p.grad for name, p in module.named_parameters() if "gate" not in name]]
 
 
-def _attached(answer: Any) -> list[Tensor]:
-    if isinstance(answer, Tensor):
-        return [answer] if answer.is_floating_point() else []
-    return [x for part in answer for x in _attached(part)] if isinstance(answer, tuple) else []
+# ------------------------------------------------------------------ arguments of the constructor
 
 
 @row("weights, inputs and gradients")
@@ -196,7 +97,7 @@ def _(user: User):
 
 @row("device='meta'")
 def _(user: User):
-    return [y.shape for y in _attached(user.make(device="meta")(user.x().to("meta")))]
+    return [y.shape for y in floats(user.make(device="meta")(user.x().to("meta")))]
 
 
 @row("bias='no'", BOTH_REFUSE, OURS_REFUSES)
@@ -330,7 +231,7 @@ def _(user: User):
 def _(user: User):
     with torch.autocast("cpu", torch.bfloat16):
         answer = user.make()(user.x())
-    return [y.float() for y in _attached(answer)]
+    return [y.float() for y in floats(answer)]
 
 
 @row("flatten_parameters, all_weights, mode, proj_size", SAME, BOTH_REFUSE)
@@ -362,17 +263,17 @@ def _(user: User):
 @row("double backward")
 def _(user: User):
     module, x = user.make(dtype=torch.float64), user.x().double().requires_grad_()
-    energy = sum(y.square().sum() for y in _attached(module(x)))
+    energy = sum(y.square().sum() for y in floats(module(x)))
     (first,) = torch.autograd.grad(energy, x, create_graph=True)
     return torch.autograd.grad(first.square().sum(), [x, module.weight_hh_l0]
                                if user.layer else [x, module.weight_hh])  # fmt: skip
 
 
-@row("double backward under autocast; torch's own in bfloat16", ratio=1e-1)
+@row("double backward under autocast", ratio=1e-1)
 def _(user: User):
     module, x = user.make(), user.x().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        energy = sum(y.float().square().sum() for y in _attached(module(x)))
+        energy = sum(y.float().square().sum() for y in floats(module(x)))
         (first,) = torch.autograd.grad(energy, x, create_graph=True)
         return torch.autograd.grad(first.square().sum(), x)
 
@@ -384,7 +285,7 @@ def _(user: User):
 
     def loss(parameters, x):
         answer = torch.func.functional_call(module, parameters, (x,))
-        return sum(y.square().sum() for y in _attached(answer))
+        return sum(y.square().sum() for y in floats(answer))
 
     found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
     return [g for name, g in found.items() if "gate" not in name]
@@ -417,7 +318,7 @@ def _(user: User):
 def _(user: User):
     module, x = user.make().eval(), user.x()
     program = torch.onnx.export(module, (x,), verbose=False)
-    return [torch.from_numpy(y) if not isinstance(y, Tensor) else y for y in program(x)]
+    return [torch.from_numpy(y) if not isinstance(y, torch.Tensor) else y for y in program(x)]
 
 
 @row("torch.onnx.export(dynamo=False)", OURS_REFUSES, SAME, needs=("onnx",))
