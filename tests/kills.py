@@ -2,27 +2,36 @@
 
 `dying` makes this process die, as far as its files can tell, at an operation below a folder: a
 write then arrives by half, and nothing is written any more. `python tests/kills.py` goes through
-all operations of a training and of a publication, and sends real SIGKILLs (minutes);
-test_kills.py does some of it.
+all operations of a training and of a publication, and sends 60 real SIGKILLs (minutes);
+test_kills.py does a part of it.
 """
 
 import builtins
 import contextlib
 import errno
 import io
+import itertools
 import json
 import os
+import random
+import shutil
+import signal
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from urgates.lab import publishing
+import torch
+
+from urgates.lab import places, publishing, runner
 from urgates.lab.figures import VOLATILE
 from urgates.lab.protocols import protocol
 from urgates.lab.runs import run_missing
 from urgates.lab.storage import load_checkpoint
 from urgates.lab.training import train
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = replace(
     protocol("copy", "smoke"),
     **{"task_options": {"length": 3}, "hidden": 8, "batch": 2, "downsize": 8},
@@ -189,3 +198,92 @@ def publication(root: Path) -> None:
             for path in new:
                 path.write_text("new\n")
         publishing.land(root, ["20_one", "21_two"])
+
+
+def execution(root: Path) -> None:
+    """Publish two notebooks in earnest, kernels and all."""
+    reports = runner.run(places.find(root=root), publishing=True, jobs=1)
+    assert not any(report.error for report in reports), [report.error for report in reports]
+
+
+def scripts(root: Path) -> None:
+    """A checkout with two notebooks that leave numbers."""
+    header = next(ROOT.glob("notebooks/2*.py")).read_text().split("# %%")[0]
+    cell = (
+        "import pathlib\nout = pathlib.Path('../runs/exact/{0}')\nout.mkdir(parents=True)\n"
+        "_ = (out / 'numbers.csv').write_text('x,y\\n1,2\\n')\nprint('{0}')"
+    )
+    for folder in ("urgates", "notebooks"):
+        (root / folder).mkdir(parents=True)
+    for name in ("20_one", "21_two"):
+        parts = "# %% [markdown]\n# # Title", '# %% tags=["parameters"]\nseed: int = 0'
+        text = "\n\n".join([header.rstrip(), *parts, f"# %%\n{cell.format(name)}\n"])
+        (root / f"notebooks/{name}.py").write_text(text)
+
+
+def killed(action: Callable[[Path], None], root: Path, seconds: float) -> bool:
+    """Run an action in a process of its own and kill it by SIGKILL; whether it still ran."""
+    process = os.fork()
+    if not process:
+        try:
+            action(root)
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def at_operations(base: Path) -> int:
+    """A kill, and a full disk, at every operation of a training and of a publication."""
+    tried = 0
+    for error, (begin, action, again) in itertools.product(
+        (Killed, OSError), ((Path.mkdir, training, resumed), (book, publication, publication))
+    ):
+        whole = base / f"whole-{action.__name__}-{error.__name__}"
+        begin(whole)
+        count, expected = operations(action, whole), contents(whole)
+        for at in range(1, count + 1):
+            root = base / f"{action.__name__}-{error.__name__}-{at}"
+            begin(root)
+            wrong = survives(root, at, action, again, expected, error)
+            assert not wrong, f"{root}: {wrong}"
+            shutil.rmtree(root)
+        print(f"{action.__name__}, {error.__name__}: {count} operations, all as if uninterrupted")
+        tried += count
+    return tried
+
+
+def at_any_time(base: Path, seed: int = 1) -> int:
+    """Real SIGKILLs at random times, until each action has been hit so often."""
+    times, hits = random.Random(seed), 0
+    plans = (
+        (30, Path.mkdir, training, resumed), (20, book, publication, publication),
+        (10, scripts, execution, execution),
+    )  # fmt: skip
+    for wanted, begin, action, again in plans:
+        whole = base / f"random-{action.__name__}"
+        begin(whole)
+        start = time.monotonic()
+        action(whole)
+        took, expected = time.monotonic() - start, contents(whole)
+        hit = tried = 0
+        while hit < wanted:
+            root, tried = base / f"random-{action.__name__}-{tried}", tried + 1
+            begin(root)
+            hit += killed(action, root, times.uniform(0, took))
+            again(root)
+            found = contents(root)
+            wrong = {k for k in found.keys() | expected if found.get(k) != expected.get(k)}
+            assert not wrong, f"{root}: {wrong}"
+            shutil.rmtree(root)
+        print(f"{action.__name__}: {hit} SIGKILLs in {tried} tries, all as if uninterrupted")
+        hits += hit
+    return hits
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # the processes are forked
+    with tempfile.TemporaryDirectory() as name:
+        ends, kills = at_operations(Path(name)), at_any_time(Path(name))
+    print(f"{ends} ends at operations and {kills} SIGKILLs: nothing lost, nothing changed")

@@ -42,6 +42,14 @@ def test_training_stops_where_it_was_asked_to_says_so_and_goes_on(tmp_path, tiny
         assert path.read_bytes() == (longer.folder(tmp_path) / path.name).read_bytes()
 
 
+def test_a_training_is_done_when_all_of_its_records_say_so(tmp_path, tiny):
+    tiny.run(tmp_path)
+    (tiny.folder(tmp_path) / "copy_lstm_UR_smoke_s2.json").unlink()
+    assert tiny.state(tmp_path)[:2] == ("begun", 20)
+    tiny.run(tmp_path)
+    assert tiny.state(tmp_path)[:2] == ("done", 20)
+
+
 def test_training_stops_when_every_living_model_is_below_the_goal(tmp_path):
     seeds = (1, 2)
     train(TINY, "lstm", "UR", seeds, tmp_path / "whole", progress=False)

@@ -5,7 +5,6 @@ like any other, below `runs/<preset>/<notebook>/`: stop it whenever you like, st
 goes on; `urgates publish` takes over what is there.
 """
 
-import json
 import os
 import traceback
 from collections.abc import Sequence
@@ -19,8 +18,10 @@ import pandas as pd
 
 from urgates.lab.protocols import Protocol, protocol
 from urgates.lab.records import run_stem
+from urgates.lab.storage import read_json
 from urgates.lab.training import train
 
+_TOLD = {"status": str, "steps": int, "wall_seconds": int | float}
 SOLVED = 0.01  # of the baseline's loss: nothing is left to learn
 
 
@@ -57,15 +58,20 @@ class Training:
         return Path(root) / "runs" / self.preset / self.notebook / "runs"
 
     def state(self, root: Path) -> tuple[str, int, float]:
-        """("waiting", "begun" or "done", steps made, seconds spent), as its first record tells."""
-        stem = run_stem(self.protocol, self.cell, self.gate, self.seeds[0], self.rates[:1])
-        path = self.folder(root) / f"{stem}.json"
-        if not path.exists():
+        """("waiting", "begun" or "done", steps made, seconds spent), as its records tell."""
+        keys = product(self.seeds, self.rates or (self.protocol.lr,))
+        stems = [run_stem(self.protocol, self.cell, self.gate, *key) for key in keys]
+        paths = [self.folder(root) / f"{stem}.json" for stem in stems]
+        records = [read_json(path, _TOLD) for path in paths if path.exists()]
+        if not records:
             return "waiting", 0, 0.0
-        record = json.loads(path.read_text(encoding="utf-8"))
-        done = record["status"] != "partial" or record["steps"] >= self.steps
-        done = done or "loss below" in record.get("stopped", "")
-        return "done" if done else "begun", record["steps"], record["wall_seconds"]
+        done = len(records) == len(paths) and all(
+            record["status"] != "partial"
+            or record["steps"] >= self.steps
+            or "loss below" in record.get("stopped", "")
+            for record in records
+        )  # of the whole stack: a kill may leave the last save half-way
+        return "done" if done else "begun", records[0]["steps"], records[0]["wall_seconds"]
 
     def run(self, root: Path, limit_minutes: float = 0.0) -> None:
         """Train it, or go on."""
