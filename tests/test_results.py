@@ -5,6 +5,7 @@ from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 
+import kills
 import numpy as np
 import pandas as pd
 import pytest
@@ -300,6 +301,31 @@ def test_a_damaged_record_is_refused_by_file_and_key(laptop, change, complaint):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=f"{path.name}.*{complaint}"):
         _ = laptop.complete
+
+
+@pytest.mark.parametrize(
+    "text", ["", "garbage\n", "step,loss\n1,2\nx,3\n", "step,loss\n1,2,3,4\n\n1\n"]
+)
+def test_a_damaged_csv_of_an_unfinished_run_is_refused_by_name(tmp_path, text):
+    store(tmp_path, "UR", 1, [2.0], "partial")
+    runs = Runs(tmp_path, replace(TINY, preset="laptop"), "lstm", (1,), ("UR",))
+    runs.paths[0].write_text(text)
+    with pytest.raises(ValueError, match=f"{runs.paths[0].name} is damaged: "):
+        _ = runs.frame
+    again = runs.only("UR")
+    again.paths[0].write_text("step,loss\n")  # it has just begun
+    assert again.frame.empty
+
+
+def test_a_table_is_whole_or_not_there(checkout, monkeypatch):
+    bench, frame = Bench("32", preset="smoke"), pd.DataFrame({"x": range(1000)})
+    bench.table("numbers", lambda: frame)
+    path = bench.runs_folder / "numbers_smoke.csv"
+    before = path.read_bytes()
+    for at in range(1, 5):
+        with pytest.raises(kills.Killed), kills.dying(checkout, at):
+            bench.table("numbers", lambda: frame + 1)
+        assert path.read_bytes() == before, at
 
 
 def test_text_from_a_file_is_escaped_in_the_scoreboard(tmp_path):

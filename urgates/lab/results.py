@@ -30,7 +30,7 @@ from urgates.lab.runs import (
     steps_to,
     stuck,
 )
-from urgates.lab.storage import write_json
+from urgates.lab.storage import write_atomically, write_json
 from urgates.lab.timing import Case, measure
 from urgates.lab.training import choose_device
 
@@ -170,7 +170,8 @@ class Bench:
         path = self.runs_folder / f"{name}_{self.preset}.csv"
         if self.recompute or (self.trains and not (once and path.exists())):
             path.parent.mkdir(parents=True, exist_ok=True)
-            make().to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+            text = make().to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            write_atomically(path, text.encode())
         if not path.exists():
             raise ValueError(
                 f"no stored table {name!r} at {self.preset}; this makes it: "

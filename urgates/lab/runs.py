@@ -77,7 +77,7 @@ class Runs:
         """Tidy rows: task, cell, gate, lr, seed, step, loss and the task's other scores."""
         parts = []
         for path, record in zip(self.paths, self._records, strict=True):
-            rows = pd.read_csv(io.StringIO("\n".join(complete_lines(path))))
+            rows = _rows(path)
             key = {name: record[name] for name in ("task", "cell", "gate")}
             key |= {"lr": record["protocol"]["lr"], "seed": record["seed"]}
             for place, (name, value) in enumerate(key.items()):
@@ -153,6 +153,18 @@ class Runs:
             seeds = ", ".join(map(str, sorted(part.seed)))
             lines.append(f"| {gate} | {seeds} | {status or 'not run'} | {loss:.4g} |")
         return "\n".join(lines)
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(io.StringIO("\n".join(complete_lines(path))))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if list(rows.columns[:2]) != ["step", "loss"] or not (
+        rows.empty or rows.step.dtype.kind == "i"
+    ):
+        raise ValueError(f"{path} is damaged: expected whole steps and losses under step,loss,…")
+    return rows
 
 
 def several(runs: Runs | Sequence[Runs]) -> list[Runs]:
