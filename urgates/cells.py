@@ -20,6 +20,7 @@ class _Cell(Gated):
     """One step; see `LSTMCell` and `GRUCell`."""
 
     zoneout: tuple[float, float]
+    weight_hh: Tensor
 
     def _add(self, suffix: str, input_size: int, device: Any, dtype: torch.dtype | None) -> None:
         super()._add(suffix, input_size, device, dtype)

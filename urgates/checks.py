@@ -15,7 +15,7 @@ from torch import Tensor
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def choice(name: str, value: Any, options: Iterable[str]) -> str:
+def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
     """One of the options."""
     if value not in list(options):
         raise ValueError(f"{name} must be one of {list(options)}, got {value!r}")

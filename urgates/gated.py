@@ -72,12 +72,14 @@ class Gated(nn.Module):
                 )
                 (p if "gate_bias" in name else p[self.rows[self.gate.main]]).copy_(start)
 
-    def _weights(self, suffix: str, x: Tensor) -> list[Tensor | None]:
+    def _weights(
+        self, suffix: str, x: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """w_x, b, w_h and b_u of a layer in the dtype of x, as the kernels take them."""
-        found = [getattr(self, name + suffix, None) for name in PARAMETERS]
-        w_x, w_h, *biases = [None if w is None else w.to(x.dtype) for w in found]
-        b, b_u = self._biases(*biases)
-        return [w_x, b, w_h, b_u]
+        found: list[Any] = [getattr(self, name + suffix, None) for name in PARAMETERS]
+        w_x, w_h, *biases = found
+        b, b_u = self._biases(*(None if b is None else b.to(x.dtype) for b in biases))
+        return w_x.to(x.dtype), b, w_h.to(x.dtype), b_u
 
     def _biases(self, b_ih, b_hh, gate_bias) -> tuple[Tensor | None, Tensor | None]:
         """All biases in one [G], and the one inside a GRU's reset product [H]; None without."""

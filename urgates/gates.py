@@ -210,7 +210,8 @@ class Gate:
 
     def activate(self, pre: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Activations of the heads and their complements, master heads repeated to [..., H]."""
-        value, complement = {}, {}
+        value: dict[str, Tensor] = {}
+        complement: dict[str, Tensor] = {}
         for head in ("f", "i", "r", "f_master", "i_master"):
             if head not in pre:
                 continue
@@ -253,7 +254,7 @@ class Gate:
             float32 tensor [units].
         """
         positive_int("hidden_size", hidden_size)
-        units = hidden_size if units is None else units
+        units = hidden_size if units is None else positive_int("units", units)
         if self.activation == "cumax":
             return torch.zeros(units, dtype=torch.float32)
         if self.bias == "constant":
@@ -282,6 +283,11 @@ class Gate:
         biases: int = 1,
     ) -> int:
         """Trainable numbers of one layer; `biases` vectors per row block (torch.nn has 2)."""
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "downsize": downsize}
+        for name, value in sizes.items():
+            positive_int(name, value)
+        if self.auxiliary == "master" and hidden_size % downsize:
+            raise ValueError(f"downsize must divide hidden_size {hidden_size}, got {downsize}")
         rows = sum(
             hidden_size // downsize if head.endswith("master") else hidden_size
             for head in self.layout(cell, keep_reset)
@@ -364,5 +370,7 @@ def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float
         return (D >= 2) * (math.log(2) / (D * log**2))
     if hidden_size is None:
         return (D >= 1) / D**2
+    if positive_int("hidden_size", hidden_size) < 3:
+        raise ValueError(f"hidden_size must be an int above 2, got {hidden_size}")
     low, high = hidden_size / (hidden_size - 1), hidden_size
     return ((D >= low) & (D <= high)) / D**2 * (hidden_size / (hidden_size - 2))

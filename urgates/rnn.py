@@ -26,6 +26,7 @@ class _RNN(Gated):
     """Layers and directions; see `LSTM` and `GRU`."""
 
     proj_size = 0
+    weight_hh_l0: Tensor
 
     def __init__(
         self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
@@ -116,19 +117,17 @@ class _RNN(Gated):
         back = suffix.endswith("_reverse")
         given = x if self._mixed(x) else wide(x)
         keep_c, keep_h = (self._keep(p, wide(x), lengths) for p in self.zoneout)
+        w_x, b, w_h, b_u = self._weights(suffix, given)
         hs, c = kernels.scan(
-            self.recurrence,
-            _reverse(given, lengths) if back else given,
-            *self._weights(suffix, given),
-            *(h0.to(given.dtype), wide(c0), keep_h, keep_c),
-            kernel=self._kernel,
-        )
+            self.recurrence, _reverse(given, lengths) if back else given, w_x, b, w_h, b_u,
+            h0.to(given.dtype), wide(c0), keep_h, keep_c, self._kernel,
+        )  # fmt: skip
         hs, c = hs.to(x), c.to(x)
         return (_reverse(hs, lengths) if back else hs), hs[-1], c
 
     def _layers(self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None):
         """All layers over x [T, B, I]: output, last h and c [L · directions, B, H]."""
-        last = []
+        last: list[list[Tensor]] = []
         for layer, names in enumerate(self.suffixes):
             if layer and self.dropout:
                 x = nn.functional.dropout(x, self.dropout, self.training)
@@ -158,17 +157,16 @@ class _RNN(Gated):
             ValueError: for what torch.nn refuses (types, shapes, no time step), and for non-finite
                 input (checked on the CPU, outside `torch.compile` and `vmap`).
         """
-        packed = input if isinstance(input, PackedSequence) else None
         x, h, c, lengths = self._laid_out(input, hx)
-        if packed and packed.sorted_indices is not None:
-            h, c = h[:, packed.sorted_indices], c[:, packed.sorted_indices]
+        if isinstance(input, PackedSequence) and input.sorted_indices is not None:
+            h, c = h[:, input.sorted_indices], c[:, input.sorted_indices]
         with without_autocast(x):
             y, h, c = self._layers(self._typed(x), h, c, lengths)
-        if packed:
-            valid = torch.arange(y.shape[1]) < packed.batch_sizes[:, None]
-            y = PackedSequence(y[valid.to(y.device)], *packed[1:])
-            if packed.unsorted_indices is not None:
-                h, c = h[:, packed.unsorted_indices], c[:, packed.unsorted_indices]
+        if isinstance(input, PackedSequence):
+            valid = torch.arange(y.shape[1]) < input.batch_sizes[:, None]
+            y = PackedSequence(y[valid.to(y.device)], *input[1:])
+            if input.unsorted_indices is not None:
+                h, c = h[:, input.unsorted_indices], c[:, input.unsorted_indices]
         elif input.dim() == 2:
             y, h, c = y.squeeze(1), h.squeeze(1), c.squeeze(1)
         elif self.batch_first:
@@ -227,7 +225,7 @@ class _RNN(Gated):
         keep_c, keep_h = (self._keep(p, x, None) for p in self.zoneout)
         with without_autocast(x):
             args = x, *self._weights(suffix, x), h[0].to(x), c[0].to(x), keep_h, keep_c
-            inputs = Inputs(*(None if a is None else a.unsqueeze(0) for a in args))
+            inputs = Inputs._make(None if a is None else a.unsqueeze(0) for a in args)
             s, *_ = replay(self.recurrence, inputs, forward(self.recurrence, inputs))
         named = {**s.value, "f": s.value[self.gate.main], "g": s.forget, "i": s.input}
         if input.dim() == 2:

@@ -16,7 +16,7 @@ from urgates.gated import Gated
 from urgates.gates import Gate, gate
 from urgates.rnn import GRU, LSTM
 
-_OURS = {nn.LSTM: LSTM, nn.GRU: GRU, nn.LSTMCell: LSTMCell, nn.GRUCell: GRUCell}
+_OURS: dict[type, Any] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.LSTMCell: LSTMCell, nn.GRUCell: GRUCell}
 _LAYER = ("num_layers", "batch_first", "dropout", "bidirectional")
 
 
@@ -36,8 +36,8 @@ def from_torch(module: nn.Module, gate: str | Gate = "-", **options: Any) -> Gat
     """
     found = [(theirs, ours) for theirs, ours in _OURS.items() if isinstance(module, theirs)]
     if not found:
-        names = ", ".join(theirs.__name__ for theirs in _OURS)
-        raise ValueError(f"module must be one of torch.nn's {names}, got {type(module).__name__}")
+        known = ", ".join(theirs.__name__ for theirs in _OURS)
+        raise ValueError(f"module must be one of torch.nn's {known}, got {type(module).__name__}")
     ours, layer = found[0][1], isinstance(module, nn.RNNBase)
     if layer and module.proj_size:
         raise ValueError(f"module must have proj_size 0, got {module.proj_size}")

@@ -68,7 +68,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     names = ["auto", "reference", *BACKENDS]
     if kernel not in names:
         raise ValueError(f"kernel must be one of {names}, got {kernel!r}")
-    if r is None:
+    if r is None or x is None:
         return kernel
     name = FASTEST.get(x.device.type, "cpu") if kernel == "auto" else kernel
     if name in ("cpu", "reference"):
@@ -93,11 +93,12 @@ def _broken(name: str, key: str) -> str | None:
         BACKENDS[name].library(by_key(key))
     except (native.BuildError, triton.BuildError) as e:
         return str(e)
+    return None
 
 
 # torch.compile need not trace how kernels are built: torch.compiler.assume_constant_result, spelled
 # out, as calling it imports the compiler (and Triton), a second of everyone's time
-_broken._dynamo_marked_constant = True
+_broken._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _backend(kernel: str, r: Recurrence, x: Tensor):
@@ -138,12 +139,12 @@ def scan(
     Raises:
         ValueError: for tensors that do not fit together, and for a kernel that cannot run.
     """
-    tensors = (x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
-    _check(r, Inputs(*tensors))
+    given = Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
+    _check(r, given)
     if x.dim() == 3:
-        tensors = [None if a is None else a.unsqueeze(0) for a in tensors]
-    models = tensors[0].shape[0]
-    inputs = Inputs(*(None if a is None else a.expand(models, *a.shape[1:]) for a in tensors))
+        given = Inputs._make(None if a is None else a.unsqueeze(0) for a in given)
+    models = len(given.x)
+    inputs = Inputs._make(None if a is None else a.expand(models, *a.shape[1:]) for a in given)
     if choose(kernel) == "reference":
         hs, cs = reference.scan(r, inputs)
         c_last = cs[:, -1] if r.cell == "lstm" and cs.shape[1] else inputs.c0

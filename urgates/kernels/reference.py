@@ -9,12 +9,14 @@ Eqs. (1)-(7) and (10)-(15) with the gate of your choice; zoneout and padding hol
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from urgates.gates import Gate, update
+
+_Maybe = TypeVar("_Maybe", Tensor, Tensor | None)
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,12 @@ def step(r: Recurrence, gx: Tensor, rh: Tensor, b_u: Tensor | None, h: Tensor, c
     return Step(pre, value, complement, forget, input_, u, reset, v, h, h)
 
 
-def hold(new: Tensor, old: Tensor, keep: Tensor | None) -> Tensor:
+def hold(new: Tensor, old: Tensor, keep: Tensor | float | None) -> Tensor:
     """Zoneout and padding: `keep` of the old state, 1 - keep of the new."""
     return new if keep is None else keep * old + (1 - keep) * new
 
 
-def wide(x: Tensor | None) -> Tensor | None:
+def wide(x: _Maybe) -> _Maybe:
     """x with 16-bit floats as float32."""
     return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
 
