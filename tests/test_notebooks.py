@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import kills
 import nbformat
 import pytest
+from jupyter_server.services.contents.filemanager import FileContentsManager
 
 from urgates.__main__ import main
 from urgates.lab import notebooks, publishing, runner
@@ -382,6 +385,29 @@ def test_words_are_carried_over_without_executing(pair):
     script.write_text(text.replace("the answer is", "so it is"))
     with pytest.raises(ValueError, match=r"the code of 20_toy.py must be its twin's"):
         notebooks.carry_text(script)
+
+
+def test_running_and_saving_in_jupyterlab_changes_nothing(pair):
+    data = ROOT / "data/etc/jupyter/jupyter_server_config.d/urgates.json"
+    (name,) = json.loads(data.read_text())["ServerApp"]["jpserver_extensions"]
+    manager = FileContentsManager(root_dir=str(pair[1].parent))
+    import_module(name)._load_jupyter_server_extension(SimpleNamespace(contents_manager=manager))
+
+    def save(change):
+        notebook = nbformat.read(pair[1], as_version=4)
+        change(notebook)
+        before = pair[1].read_bytes()
+        manager.save({"type": "notebook", "format": "json", "content": notebook}, pair[1].name)
+        return pair[1].read_bytes() == before
+
+    def rerun(notebook):
+        notebook.metadata.language_info.version = "3.14.1"
+        notebook.cells[2].outputs[0].text = "another time"
+
+    def edit(notebook):
+        notebook.cells[2].source += "\n"
+
+    assert save(rerun) and not save(edit)
 
 
 def test_links_follow_the_order_of_the_book(published, tmp_path, monkeypatch, capsys):

@@ -126,6 +126,25 @@ def carry_text(script: Path) -> bool:
     return text != old
 
 
+def keep_published(model: dict, path: str, contents_manager: object, **_) -> None:
+    """Before JupyterLab saves a notebook: leave a twin as it is whose cells nobody changed.
+
+    Outputs are published (`urgates publish`), not saved; a changed notebook is saved as it stands.
+
+    Args:
+        model: what is to be saved, Jupyter's contents model; its `content` may be replaced.
+        path: where, relative to the `root_dir` of the `contents_manager`.
+    """
+    twin = Path(contents_manager.root_dir, path.strip("/"))
+    if model["type"] != "notebook" or twin.suffix != ".ipynb" or not twin.exists():
+        return
+    published = nbformat.read(twin, as_version=4)
+    cells = [(c["cell_type"], c["source"]) for c in model["content"]["cells"]]
+    same = cells == [(c.cell_type, c.source) for c in published.cells]
+    if same and "urgates" in published.metadata:
+        model["content"] = published
+
+
 def _code(notebook: NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
