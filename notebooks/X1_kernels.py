@@ -18,7 +18,8 @@
 # # §X.1 Kernels
 #
 # [← F5](F5_fast_gate.ipynb) ·
-# [home](00_start_here.ipynb)
+# [home](00_start_here.ipynb) ·
+# [X3 →](X3_in_torchs_place.ipynb)
 #
 # **Can every gate be as fast as the plain LSTM that comes with torch?**
 #

@@ -17,6 +17,9 @@
 # %% [markdown]
 # # In torch's place
 #
+# [← X1](X1_kernels.ipynb) ·
+# [home](00_start_here.ipynb)
+#
 # **What changes when one word replaces torch.nn's?**
 #
 # Cost: half a minute on a CPU; nothing is trained.
