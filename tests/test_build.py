@@ -208,7 +208,7 @@ def run(M, B, training):  # one model's tensors for all: only the kernel's own a
 
 def attempt(threads, *sizes):
     torch.set_num_threads(threads)
-    run(1, 2, True).sum().backward()
+    run(1, threads, True).sum().backward()
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20,) * 2)
     try:
@@ -218,7 +218,7 @@ def attempt(threads, *sizes):
     run(1, 2, True).sum().backward()
     print("goes on", flush=True)
 
-for case in (1, 4000, 1), (1, 1, 160_000), (2, 1, 160_000):
+for case in (1, 4000, 1), (1, 1, 160_000), (8, 1, 160_000):
     if not (child := os.fork()):
         attempt(*case)
         os._exit(0)
@@ -228,8 +228,11 @@ for case in (1, 4000, 1), (1, 1, 160_000), (2, 1, 160_000):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
 def test_no_memory_is_an_error_of_python_and_the_process_goes_on():
-    """Where weights are packed, in the loop over time, and there in two threads."""
-    run = subprocess.run([sys.executable, "-c", NO_MEMORY], capture_output=True, text=True)
+    """Where weights are packed, in the loop over time, and there in every thread."""
+    one_heap = os.environ | {"MALLOC_ARENA_MAX": "1"}  # threads' own were reserved beforehand
+    run = subprocess.run(
+        [sys.executable, "-c", NO_MEMORY], env=one_heap, capture_output=True, text=True
+    )
     expected = ""
     for M, B in (4000, 1), (1, 160_000), (1, 160_000):
         what = f"forward pass with M = {M}, T = 1, B = {B}, H = 64"
