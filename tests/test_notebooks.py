@@ -431,6 +431,25 @@ def test_links_follow_the_order_of_the_book(published, tmp_path, monkeypatch, ca
     assert notebooks.link() == [first, last] and "[X1 →]" in first.read_text()
 
 
+def test_what_chance_decides_is_no_change(pair):
+    script, twin = pair
+    root = script.parents[1]
+    toy(root, "20_toy", "print('one')\nprint('two')", "object()")
+    (report,) = runner.run([script], publishing=True)
+    assert report.changed
+
+    def otherwise(notebook):
+        said, shown = notebook.cells[2].outputs, notebook.cells[3].outputs[0].data
+        said[0].text, more = "one\n", nbformat.v4.new_output("stream", name="stdout", text="two\n")
+        said.append(more)
+        shown["text/plain"] = "<object at 0x7fd7e4c5d410>"
+
+    spoil(twin, otherwise)
+    before = twin.read_bytes()
+    (report,) = runner.run([script], publishing=True)
+    assert not report.changed and twin.read_bytes() == before
+
+
 def test_a_blemished_notebook_is_not_published(tmp_path):
     script = toy(tmp_path, "20_toy", "import sys\nprint('careful', file=sys.stderr)")
     (report,) = runner.run([script], publishing=True)

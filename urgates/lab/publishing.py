@@ -8,6 +8,7 @@ twins and figures are copied from it, however often it takes.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -148,4 +149,20 @@ def _essence(notebook: NotebookNode) -> dict:
     for cell in essence["cells"]:
         if "nbval-ignore-output" in cell.metadata.get("tags", []):
             cell["outputs"] = []
+        if cell["cell_type"] == "code":
+            cell["outputs"] = _said(cell["outputs"])
     return essence
+
+
+def _said(outputs: list) -> list:
+    """Outputs without what chance decides: addresses, and where a stream was cut into pieces."""
+    said: list = []
+    for output in outputs:
+        if plain := output.get("data", {}).get("text/plain"):
+            output["data"]["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", plain)
+        if said and output["output_type"] == "stream" == said[-1]["output_type"]:
+            if output["name"] == said[-1]["name"]:
+                said[-1]["text"] += output["text"]
+                continue
+        said.append(output)
+    return said
