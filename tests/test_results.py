@@ -1,7 +1,9 @@
 """Runs, predicates, claims and the bench: what is read, what is trained, what is decided."""
 
 import json
+import time
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,6 +195,25 @@ def test_two_jobs_write_what_one_job_writes(tmp_path, monkeypatch):
     for path in (tmp_path / "one").glob("*.csv"):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
     assert len(stems(tmp_path / "two")) == 4
+
+
+def test_interrupted_jobs_do_not_begin_others(tmp_path, monkeypatch):
+    begun = []
+
+    def interrupted(*stack):
+        begun.append(stack)
+        time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("urgates.lab.runs._train_until", interrupted)
+    monkeypatch.setattr(
+        "urgates.lab.runs.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(max_workers=1)
+    )
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    keys = [(TINY, "lstm", gate) for gate in GATES]
+    with pytest.raises(KeyboardInterrupt):
+        run_missing(keys, (1,), tmp_path, jobs=2)
+    assert 1 <= len(begun) < len(keys)
 
 
 # ------------------------------------------------------------------ claims

@@ -1,6 +1,8 @@
 """The queue: what is left is trained, what is done is left alone, an error stops nobody else."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -99,3 +101,22 @@ def test_everything_in_the_queue_can_be_run():
     for training in QUEUE:
         assert training.steps % training.protocol.log_every == 0
         assert gate(training.gate).name == training.gate
+
+
+def test_an_interrupted_queue_does_not_begin_others(tmp_path, tiny, monkeypatch):
+    begun = []
+
+    def interrupted(training, *_):
+        begun.append(training)
+        time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "run", interrupted)
+    monkeypatch.setattr(
+        "urgates.lab.sweep.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(max_workers=1)
+    )
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    queue = [replace(tiny, gate=gate) for gate in ("-", "U", "R", "O", "C", "UR", "UM", "OM")]
+    with pytest.raises(KeyboardInterrupt):
+        work(queue, tmp_path)
+    assert 1 <= len(begun) < len(queue)

@@ -226,8 +226,12 @@ def run_missing(
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(_train_until, *stack) for stack in stacks]):
-            future.result()
+        try:
+            for future in as_completed([pool.submit(_train_until, *stack) for stack in stacks]):
+                future.result()
+        except KeyboardInterrupt:  # each process has its own, and saves; the others do not begin
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _train_until(p, cell, gate, rates, seeds, folder, device, deadline, progress) -> None:

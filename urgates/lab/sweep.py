@@ -99,12 +99,18 @@ def work(queue: Sequence[Training], root: Path, *, jobs: int = 2, minutes: float
     failed = 0
     with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         futures = {pool.submit(training.run, root, minutes): training for training in left}
-        for future in as_completed(futures):
-            training = futures[future]
-            if error := future.exception():
-                failed += 1
-                traceback.print_exception(error)
-            print(f"{training}: {training.state(root)[0]}", flush=True)
+        try:
+            for future in as_completed(futures):
+                training = futures[future]
+                if error := future.exception():
+                    if isinstance(error, KeyboardInterrupt):
+                        raise error
+                    failed += 1
+                    traceback.print_exception(error)
+                print(f"{training}: {training.state(root)[0]}", flush=True)
+        except KeyboardInterrupt:  # those that train save; the others do not begin
+            pool.shutdown(cancel_futures=True)
+            raise
     return failed
 
 
