@@ -16,11 +16,22 @@ from matplotlib.figure import Figure
 from urgates.__main__ import main
 from urgates.gates import GATES
 from urgates.lab import Bench, claims, protocols, show_source
-from urgates.lab.claims import CLAIMS, KINDS, scoreboard, verdict
+from urgates.lab.claims import (
+    IMPRECISE,
+    TABLES,
+    UNTESTABLE,
+    VERDICTS,
+    counts,
+    scoreboard,
+    stored,
+    verdict,
+)
+from urgates.lab.ledger import CLAIMS, KINDS
 from urgates.lab.protocols import protocol
 from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
 from urgates.lab.training import train
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = replace(
     protocol("copy", "smoke"),
     task_options={"length": 3},
@@ -220,55 +231,70 @@ def test_interrupted_jobs_do_not_begin_others(tmp_path, monkeypatch):
 
 
 def test_ledger_is_complete_and_brief():
-    first = [name for name in CLAIMS if name.startswith("G")]
-    assert first == [f"G{k:02}" for k in range(1, 65)]
-    second = [name for name in CLAIMS if name.startswith("F")]
-    assert second == sorted(second) and list(CLAIMS) == first + second
+    numbers = dict.fromkeys(name[:3] for name in CLAIMS)
+    known = [f"G{k:02}" for k in range(1, 78)] + [f"F{k:02}" for k in range(1, 29)]
+    assert set(numbers) == set(known)
     for claim in CLAIMS.values():
         assert 10 < len(claim.sentence) <= 110 and claim.kind in KINDS
         assert claim.section and claim.paper and "|" not in claim.sentence
     assert len({claim.sentence for claim in CLAIMS.values()}) == len(CLAIMS)
+    assert sorted(kind for kinds in TABLES.values() for kind in kinds) == sorted(KINDS)
+
+
+THREE = {"UR": [1, 2, 3], "-": [4, 5, 6]}
 
 
 @pytest.mark.parametrize(
-    ("holds", "preset", "seeds", "word"),
+    ("kind", "holds", "preset", "seeds", "word"),
     [
-        (True, "exact", None, "holds"),
-        (False, "exact", None, "fails"),
-        (None, "exact", None, "undecided"),
-        (True, "laptop", {"UR": [1, 2, 3]}, "holds"),
-        (False, "paper", {"UR": [1, 2, 3], "-": [4, 5, 6]}, "fails"),
-        (True, "laptop", {"UR": [1, 2, 3], "-": [1, 2]}, "undecided"),
-        (True, "laptop", {"UR": [1, 1, 1]}, "undecided"),
-        (True, "smoke", {"UR": [1, 2, 3]}, "undecided"),
-        (True, "laptop", {"UR": [], "-": []}, "not run"),
-        (True, "laptop", {"UR": [1, 2, 3], "-": []}, "undecided"),
-        (None, "laptop", {"UR": [1, 2, 3]}, "undecided"),
+        ("text", True, "exact", None, "confirmed"),
+        ("text", False, "exact", None, "contradicted"),
+        ("text", IMPRECISE, "exact", None, "imprecise"),
+        ("table", False, "laptop", None, "contradicted"),
+        ("ours", True, "exact", None, "confirmed"),
+        ("measured", True, "laptop", None, "seen"),
+        ("measured", False, "laptop", None, "not seen at this scale"),
+        ("trained", True, "laptop", THREE, "seen"),
+        ("trained", False, "laptop", THREE, "not seen at this scale"),
+        ("trained", True, "paper", THREE, "reproduced"),
+        ("trained", False, "paper", THREE, "contradicted"),
+        ("trained", True, "laptop", {"UR": [1, 2, 3], "-": [1, 2]}, "inconclusive"),
+        ("trained", False, "paper", {"UR": [1]}, "inconclusive"),
+        ("trained", True, "laptop", {"UR": [1, 1, 1]}, "inconclusive"),
+        ("trained", True, "smoke", {"UR": [1, 2, 3]}, "inconclusive"),
+        ("trained", None, "laptop", THREE, "inconclusive"),
+        ("trained", UNTESTABLE, "laptop", THREE, "not testable here"),
+        ("trained", True, "laptop", {"UR": [], "-": []}, "not testable here"),
     ],
 )
-def test_verdicts(holds, preset, seeds, word):
-    assert verdict(holds, preset, seeds) == word
+def test_verdicts(kind, holds, preset, seeds, word):
+    assert verdict(kind, holds, preset, seeds) == word
+    assert word in VERDICTS
+
+
+def test_nothing_trained_below_the_paper_s_size_contradicts_it():
+    for name, entry in stored(ROOT / "figures").items():
+        if CLAIMS[name].kind in ("trained", "measured") and entry["verdict"] == "contradicted":
+            assert entry["preset"] == "paper" and not entry["scale"], name
 
 
 def test_scoreboard_collects_what_notebooks_found(tmp_path):
     place = tmp_path / "31_synthetic_memory"
     place.mkdir()
-    entry = {"verdict": "fails", "ours": "a|b", "notebook": "31_synthetic_memory"}
+    entry = {"verdict": "seen", "ours": "a|b", "notebook": "31_synthetic_memory"}
     entry |= {"preset": "laptop", "seeds": [1, 2, 3], "device": "CPU", "commit": "abc"}
+    entry |= {"scale": "H 64 of 256"}
     (place / "claims.json").write_text(json.dumps({"G34": entry}))
-    table = scoreboard(tmp_path)
-    assert table.startswith(f"{len(CLAIMS)} claims: 1 fails, {len(CLAIMS) - 1} not run.")
-    row = next(line for line in table.splitlines() if "G34" in line)
-    for text in ("**fails**", "a\\|b", "laptop · seeds 1, 2, 3 · CPU", CLAIMS["G34"].sentence):
+    board = scoreboard(tmp_path)
+    assert board.index("### Trained") < board.index("G34") < board.index("### Our own")
+    row = next(line for line in board.splitlines() if "G34" in line)
+    size = "laptop · seeds 1, 2, 3 · CPU · H 64 of 256"
+    for text in ("**seen**", "a\\|b", size, CLAIMS["G34"].sentence):
         assert text in row
-    exact = {
-        "verdict": "holds",
-        "ours": "0.99",
-        "notebook": "23",
-        "preset": "exact",
-        "device": "CPU",
-    }
-    assert claims.evidence(exact) == "exact" and claims.evidence({"verdict": "not run"}) == "–"
+    missing = board.split("### Not attempted yet")[1]
+    assert all(name in missing for name in CLAIMS if name != "G34") and "G34 " not in missing
+    assert counts("Trained, or timed", {"G34": entry}) == {"seen": 1}
+    assert claims.evidence({"preset": "text"}) == "exact"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "claims.json").write_text(json.dumps({"G34": entry}))
     with pytest.raises(ValueError, match="decides G34 again"):
@@ -374,10 +400,11 @@ def test_smoke_trains_and_a_claim_stays_undecided(checkout, capsys):
     bench.claim("G34", stuck(runs, "-"), "loss 2.1", runs=runs.only("-"))
     line = capsys.readouterr().out
     assert line == (
-        "G34 undecided · The LSTM makes no progress on Copy · paper log 8 = 2.079 · ours loss 2.1\n"
+        "G34 inconclusive · The LSTM makes no progress on Copy "
+        "· paper log 8 = 2.079 · ours loss 2.1\n"
     )
     kept = json.loads((checkout / "runs/smoke/31_synthetic_memory/claims.json").read_text())["G34"]
-    assert kept["verdict"] == "undecided" and kept["seeds"] == [1] and kept["preset"] == "smoke"
+    assert kept["verdict"] == "inconclusive" and kept["seeds"] == [1] and kept["preset"] == "smoke"
     assert kept["device"] == "CPU" and kept["commit"]
 
 
@@ -389,7 +416,9 @@ def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert not runs and "no stored runs of copy (lstm) at laptop" in out and "--recompute" in out
     bench.claim("G34", stuck(runs, "-"), "nothing", runs=runs)
-    assert "G34 not run" in capsys.readouterr().out and not (checkout / "figures").exists()
+    assert (
+        "G34 not testable here" in capsys.readouterr().out and not (checkout / "figures").exists()
+    )
     folder = checkout / "figures/31_synthetic_memory/runs"
     for seed in (1, 2, 3):
         store(folder, "-", seed, [2.1, 2.1, 2.1, 2.05])
@@ -397,7 +426,7 @@ def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
     bench.claim("G34", stuck(runs, "-"), "2.05 of 2.079", runs=runs.only("-"))
     bench.claim("G36", True, "no UR yet", runs=runs)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("G34 holds") and lines[1].startswith("G36 undecided")
+    assert lines[0].startswith("G34 seen") and lines[1].startswith("G36 inconclusive")
 
 
 def test_runs_of_another_notebook_are_read_and_never_trained(checkout, monkeypatch, capsys):
@@ -428,7 +457,7 @@ def test_a_claim_on_several_groups_needs_the_seeds_of_all(checkout, monkeypatch,
     bench.claim("G34", True, "", runs=[theirs, ours.only("-")])
     bench.claim("G36", True, "", runs=[theirs, ours.only("-", "UR")])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("G34 holds") and lines[1].startswith("G36 undecided")
+    assert lines[0].startswith("G34 seen") and lines[1].startswith("G36 inconclusive")
     kept = json.loads((bench.out / "claims.json").read_text())
     assert kept["G34"]["seeds"] == [1, 2, 3] and kept["G36"]["seeds"] == [1, 2]
     fig = Figure()
@@ -457,9 +486,9 @@ def test_a_filter_of_gates_cannot_decide_claims_about_others(checkout, monkeypat
             store(checkout / "figures/31/runs", gate, seed, [2.1, 2.1, 2.1, 2.05])
     runs = Bench("31", preset="laptop", gates="-").runs("copy")
     assert set(runs.frame.gate) == {"-"}
-    assert verdict(True, "laptop", runs.complete) == "undecided"
-    assert verdict(True, "laptop", runs.only("-").complete) == "holds"
-    assert verdict(True, "laptop", runs.only("UR").complete) == "not run"
+    assert verdict("trained", True, "laptop", runs.complete) == "inconclusive"
+    assert verdict("trained", True, "laptop", runs.only("-").complete) == "seen"
+    assert verdict("trained", True, "laptop", runs.only("UR").complete) == UNTESTABLE
 
 
 def test_recompute_trains_shows_progress_and_takes_composed_gates(checkout, capsys):
@@ -480,9 +509,9 @@ def test_exact_claims_need_no_runs_and_training_claims_do(checkout, capsys):
     bench.claim("G10", np.bool_(True), "0.99")
     bench.claim("G25", False, "1.27, 1.56")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("G10 holds") and lines[1].startswith("G25 fails")
+    assert lines[0].startswith("G10 confirmed") and lines[1].startswith("G25 contradicted")
     kept = json.loads((checkout / "runs/exact/23_refine_gate/claims.json").read_text())
-    assert list(kept) == ["G10", "G25"] and kept["G10"]["preset"] == "exact"
+    assert list(kept) == ["G10", "G25"] and kept["G10"]["preset"] == "text"
     with pytest.raises(ValueError, match=r"runs is None.*G34"):
         bench.claim("G34", True, "")
     with pytest.raises(ValueError, match=r"claim is 'G0'.*G01"):

@@ -113,6 +113,17 @@ class Protocol:
         text = json.dumps(self.numbers, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    @property
+    def scale(self) -> str:
+        """Its size beside the paper's, where they differ: units, task length, lr × steps."""
+        full = PROTOCOLS.get((self.task.partition("-")[0], "paper"), self)
+        pairs = {
+            "H": (self.hidden, full.hidden),
+            "N": (self.make_task().length, full.make_task().length),
+            "lr × steps": (self.lr * self.steps, full.lr * full.steps),
+        }
+        return ", ".join(f"{k} {a:.4g} of {b:.4g}" for k, (a, b) in pairs.items() if a != b)
+
     def _repr_markdown_(self) -> str:
         rows = [f"**{self.task}** at `{self.preset}`\n", "| | value | source |", "|---|---|---|"]
         for name in (f.name for f in fields(self) if f.name in self.source):

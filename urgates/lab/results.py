@@ -14,7 +14,7 @@ import pandas as pd
 
 from urgates.gates import gate as find_gate
 from urgates.lab import protocols
-from urgates.lab.claims import CLAIMS, verdict
+from urgates.lab.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
 from urgates.lab.networks import Network, trained
 from urgates.lab.places import PRESETS, checkout
 from urgates.lab.protocols import Protocol
@@ -195,7 +195,7 @@ class Bench:
     def claim(
         self,
         name: str,
-        holds: bool | None,
+        holds: bool | str | None,
         ours: str,
         runs: Runs | Sequence[Runs] | None = None,
     ) -> None:
@@ -203,7 +203,7 @@ class Bench:
 
         Args:
             name: "G01" …
-            holds: what the predicate says; None if it cannot tell.
+            holds: what the predicate says; None, or a word of claims.py, if it cannot tell.
             ours: our numbers, rounded, in a few words.
             runs: what the claim rests on (`runs.only(…)` the gates that it is about), one or more.
         Raises:
@@ -212,18 +212,20 @@ class Bench:
         if name not in CLAIMS:
             raise ValueError(f"claim is {name!r}; expected one of {', '.join(CLAIMS)}")
         claim = CLAIMS[name]
-        if claim.kind == "training" and runs is None:
+        if claim.kind == "trained" and runs is None:
             raise ValueError(f"runs is None; expected the runs that decide {name}")
-        if holds is not None and not isinstance(holds, bool | np.bool_):
-            raise ValueError(f"holds is {holds!r}; expected True, False or None")
+        known = (None, True, False, IMPRECISE, UNTESTABLE)
+        if not isinstance(holds, bool | np.bool_ | str | None) or holds not in known:
+            raise ValueError(f"holds is {holds!r}; expected one of {known}")
         if runs is None:
-            word = verdict(holds, self.preset, None)
+            word = verdict(claim.kind, holds, self.preset, None)
             evidence = {"preset": claim.kind, "seeds": [], "device": device_name(self.device)}
             evidence["commit"] = commit()
         else:
-            word = verdict(holds, self.preset, completed(runs))
+            word = verdict(claim.kind, holds, several(runs)[0].protocol.preset, completed(runs))
             evidence = provenance(runs)
-        ours = "–" if word == "not run" else ours
+            scales = dict.fromkeys(group.protocol.scale for group in several(runs))
+            evidence["scale"] = "; ".join(filter(None, scales))
         self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / "claims.json", self._claims)
