@@ -40,6 +40,7 @@ from torch import nn
 import urgates
 from urgates.gates import refine
 from urgates.lab import Bench, figures
+from urgates.lab.claims import IMPRECISE
 
 torch.manual_seed(seed)
 bench = Bench("24_refining_recurrent_models")
@@ -218,7 +219,7 @@ assert table.loc["R", "GRU"] == 1_052_672 and table.loc["R", "GRU, no reset"] ==
 beyond = {n: table.loc[n, "LSTM"] - table.loc["-", "LSTM"] for n in ("R", "OR", "UR")}
 bench.claim(
     "G15",
-    holds=set(beyond.values()) <= {0, 512},
+    holds=IMPRECISE if max(beyond.values()) == 512 else max(beyond.values()) == 0,
     ours=f"R {beyond['R']:+d}, OR {beyond['OR']:+d}, UR {beyond['UR']:+d} (the gate bias, H = 512)",
 )
 

@@ -44,6 +44,7 @@ import urgates
 from urgates import theory
 from urgates.gates import GATES, band, decay_density, decay_period
 from urgates.lab import Bench, figures
+from urgates.lab.claims import IMPRECISE
 
 torch.manual_seed(seed)
 bench = Bench("B3_chrono")
@@ -197,7 +198,15 @@ unknown, uniform = x * theory.tail("chrono_unknown", x), x * theory.tail("unifor
 
 heavier = bool((np.diff(unknown) > 0).all() and np.allclose(uniform, 1))
 ours = ", ".join(f"{value:.0f}" for value in unknown)
-bench.claim("G23", holds=heavier, ours=f"x·P(D > x) = {ours} at 10, 100, 1000; uniform 1")
+k = np.arange(1, 10**6)
+law = 1 / (k * np.log(k + 1) ** 2)
+beyond = 1 / math.log(len(k) + 1)  # what the sum leaves out, by its integral
+discrete = x * [(law[k >= v].sum() + beyond) / (law.sum() + beyond) for v in x]
+heavier = heavier and bool((np.diff(discrete) > 0).all())
+said = ", ".join(f"{value:.3g}" for value in discrete)
+bench.claim(
+    "G23", holds=heavier, ours=f"x·P(D > x) = {ours}; by the discrete law {said}; uniform 1"
+)
 
 # %% [markdown]
 # How heavy is that? $P(D > 2^k) = 1/k$: of 256 units some 10 lie beyond $2^{25}$ steps, where a
@@ -282,7 +291,8 @@ bench.save(fig, "uniform_and_cumax", data=sorted_gates, paper="§B.3")
 # E[b] = \frac{m \log m}{m - 1} - 1
 # $$
 #
-# **Predicted (G25):** the mean biases are within 0.1 of 1 and 2. We expect this to fail.
+# **Predicted (G25):** the mean biases are within 0.1 of 1 and 2; within 0.5 the word "about" is
+# imprecise, beyond it wrong.
 
 # %%
 found = {T: theory.chrono_bias_mean(T) for T in (8, 11)}
@@ -290,7 +300,12 @@ drawn = {T: GATES["C"].initial_bias(2**16, t_max=T).mean().item() for T in (8, 1
 assert all(abs(found[T] - drawn[T]) < 0.01 for T in (8, 11))
 
 near = all(abs(found[T] - bias) < 0.1 for T, bias in ((8, 1), (11, 2)))
-bench.claim("G25", holds=near, ours=f"mean biases {found[8]:.2f}, {found[11]:.2f}")
+about = all(abs(found[T] - bias) < 0.5 for T, bias in ((8, 1), (11, 2)))  # "about 1.0 and 2.0"
+bench.claim(
+    "G25",
+    holds=near or (IMPRECISE if about else False),
+    ours=f"mean biases {found[8]:.2f}, {found[11]:.2f}",
+)
 
 # %% [markdown]
 # Perhaps another average was meant? Four readings, and what each would need for biases 1 and 2:
