@@ -23,19 +23,19 @@
 #
 # **Which sentences of the paper hold, at which scale, and where is the evidence?**
 #
-# A page of seconds: it only collects what the other notebooks decided.
+# A page of seconds: it only collects what the other notebooks decided. There is no grand total: a
+# theorem and a training run of an eighth of the paper's width are not the same kind of evidence.
 
 # %% tags=["parameters"]
 details: bool = True  # also list every claim and every equation
 
 # %% tags=["nbval-ignore-output"]
-from collections import Counter
-
 import pandas as pd
 from IPython.display import Markdown
 
 from urgates.lab import Bench, figures, notebooks
-from urgates.lab.claims import CLAIMS, VERDICTS, scoreboard, stored
+from urgates.lab.claims import TABLES, VERDICTS, counts, scoreboard, stored
+from urgates.lab.ledger import CLAIMS
 
 bench = Bench("40_scoreboard")
 bench
@@ -43,35 +43,31 @@ bench
 # %% [markdown]
 # ## How a verdict comes about
 #
-# A claim is a sentence of the paper, in our words, with a predicate that was fixed before the
-# result. A notebook computes it and leaves a verdict with its evidence. Three rules keep it honest:
-# runs at `smoke` decide nothing; fewer than three seeds decide nothing; a failure stays.
+# A claim is a sentence of a paper, in our words, with a predicate. A notebook computes it and
+# leaves a verdict with its evidence.
+#
+# | verdict | of | means |
+# |---|---|---|
+# | confirmed, contradicted | mathematics, text, tables | it follows, or its opposite does |
+# | imprecise | the same | true once put another way, or of most cases; the row says which |
+# | reproduced, contradicted | runs at the paper's size | all seeds agree with it, or against it |
+# | seen | smaller runs, timings | all seeds agree with it, at the size in the row |
+# | not seen at this scale | the same | all seeds disagree; says nothing against the paper |
+# | inconclusive | runs | fewer than three seeds, unfinished, or their ranges overlap |
+# | not testable here | runs | this size, or what we train, cannot speak |
 
 # %%
 found = stored()
-words = Counter(found[name]["verdict"] if name in found else "not run" for name in CLAIMS)
-assert set(words) <= set(VERDICTS) and words.total() == len(CLAIMS)
-for word in VERDICTS:
-    print(f"{word:10} {words[word]:3}")
-
-# %% [markdown]
-# `exact` claims follow from formulas, sampling or the paper's own tables, `measured` ones from
-# timings, `training` ones from trained models. A `laptop` verdict speaks for the laptop's sizes,
-# which [D](D_protocols.ipynb) lists beside the paper's.
+numbers = pd.DataFrame({title: counts(title, found) for title in TABLES}).T
+numbers = numbers.reindex(columns=VERDICTS).fillna(0).astype(int)
+assert numbers.to_numpy().sum() == len(found) and set(found) <= set(CLAIMS)
+numbers.T
 
 # %%
-counts = pd.DataFrame(
-    [(CLAIMS[name].kind, found.get(name, {}).get("verdict", "not run")) for name in CLAIMS],
-    columns=["kind", "verdict"],
-)
-counts = pd.crosstab(counts.kind, counts.verdict).reindex(columns=VERDICTS, fill_value=0)
-counts
-
-# %%
-fig, ax = figures.subplots(size=(7, 2.6))
-figures.verdict_bars(ax, counts)
-fig.legend(frameon=False, ncols=4, loc="outside lower center")
-bench.save(fig, "verdicts", data=counts.reset_index())
+fig, ax = figures.subplots(size=(9, 2.8))
+figures.shares(ax, numbers[::-1])
+ax.set(xlabel="claims")
+bench.save(fig, "verdicts", data=numbers.reset_index(names="table"))
 
 # %% [markdown]
 # ## Every claim
@@ -90,8 +86,8 @@ rows = [f"| {item} | {', '.join(places[item])} |" for item in places if details]
 Markdown("\n".join(["| in the paper | notebooks |", "|---|---|", *rows]))
 
 # %% [markdown]
-# **Your turn.** Pick a claim that fails or is undecided, open its notebook, and try to save it:
-# more steps, another learning rate, a larger model. `urgates run 31 --preset laptop --recompute`
-# trains again; `urgates claims` prints this table in a terminal.
+# **Your turn.** Pick a claim that is not seen at this scale or inconclusive, open its notebook, and
+# train nearer to the paper's size: `urgates run 31 --preset paper --recompute` does, on a GPU or
+# with patience; `urgates claims` prints these tables in a terminal.
 #
 # **Next:** [A_pseudocode](A_pseudocode.ipynb), the paper's two listings executed.
