@@ -153,8 +153,9 @@ Markdown(notebooks.contents())
 # | you read | it means |
 # |---|---|
 # | G17, F12 | a claim: a sentence of the first (G) or second (F) paper, decided by code |
-# | **holds**, **fails** | the verdict of a predicate that was fixed before the result |
-# | **undecided**, **not run** | fewer than three seeds, or the predicate cannot tell; no runs |
+# | **confirmed**, **contradicted** | verdicts on mathematics, text and tables |
+# | **seen**, **not seen at this scale** | verdicts on runs smaller than the paper's |
+# | **inconclusive** | fewer than three seeds, or seeds that disagree; more in 40 |
 # | smoke, laptop, paper | sizes of what is trained: seconds, minutes, the paper's own |
 # | **Deviation D1** | where we differ from the paper; all are in [D](D_protocols.ipynb) |
 # | **Open point O1** | where the paper can be read in more than one way |
