@@ -142,7 +142,7 @@ lstm = urgates.LSTM(1, 1, gate="-", forget_bias=logit(0.99)).double()
 torch.nn.init.zeros_(lstm.weight_ih_l0)
 torch.nn.init.zeros_(lstm.weight_hh_l0)
 
-x, h0, c0 = torch.zeros(100, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+x, h0, c0 = (torch.full((T, 1, 1), v, dtype=torch.double) for T, v in ((100, 0), (1, 0), (1, 1)))
 _, (h, c) = lstm(x, (h0, c0))
 print(f"cell state after 100 steps at f = 0.99: {c.item():.4f}, and 0.99^100 = {0.99**100:.4f}")
 assert abs(c.item() - 0.99**100) < 1e-6
