@@ -65,8 +65,7 @@ numbers.T
 
 # %%
 fig, ax = figures.subplots(size=(9, 2.8))
-figures.shares(ax, numbers[::-1])
-ax.set(xlabel="claims")
+figures.verdict_bars(ax, numbers[::-1])
 bench.save(fig, "verdicts", data=numbers.reset_index(names="table"))
 
 # %% [markdown]

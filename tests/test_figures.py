@@ -203,16 +203,18 @@ def test_figure_without_numbers_is_refused(tmp_path):
 
 def test_verdicts_differ_in_lightness_for_every_eye():
     for blindness in (np.eye(3), *map(np.array, BLINDNESS.values())):
-        light = []
-        for look in figures.VERDICT.values():
+        light = {}
+        for word, look in figures.VERDICT.items():
             linear = blindness @ np.array(to_rgb(look["color"])) ** 2.2
-            light.append(max(np.array([0.213, 0.715, 0.072]) @ linear, 0) ** (1 / 2.2))
-        assert min(abs(a - b) for a, b in itertools.combinations(light, 2)) > 0.07
-        assert light[1] - light[0] > 0.3, "holds and fails"
+            light[word] = max(np.array([0.213, 0.715, 0.072]) @ linear, 0) ** (1 / 2.2)
+        assert min(abs(a - b) for a, b in itertools.combinations(light.values(), 2)) > 0.07
+        assert light["contradicted"] - light["confirmed"] > 0.3
 
 
 def test_verdict_bars_write_their_numbers():
-    counts = pd.DataFrame({"holds": [2, 0], "fails": [3, 1]}, index=["exact", "training"])
+    counts = pd.DataFrame(0, index=["text", "trained"], columns=list(figures.VERDICT))
+    counts.loc["text", ["confirmed", "contradicted"]] = 2, 3
+    counts.loc["trained", "contradicted"] = 1
     ax = figures.subplots()[1]
     figures.verdict_bars(ax, counts)
     written = {(*text.get_position(), text.get_text()) for text in ax.texts}

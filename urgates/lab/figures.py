@@ -207,38 +207,6 @@ def _tidy(name: str, line: str, values: pd.Series, y: str) -> pd.DataFrame:
     return pd.DataFrame({"gate": name, "line": line, "step": values.index, y: values.to_numpy()})
 
 
-_WORDS = {  # dark: it is so; hatched orange: it is not; the paler, the less can be said
-    "confirmed": ("#00507a", ""),
-    "reproduced": ("#00507a", "xx"),
-    "seen": ("#79b4d6", ""),
-    "imprecise": ("#f7d9b5", ""),
-    "contradicted": ("#f0a860", "///"),
-    "not seen at this scale": ("0.85", ""),
-    "inconclusive": ("0.93", "..."),
-    "not testable here": ("white", ""),
-}
-
-
-def shares(ax: Axes, numbers: pd.DataFrame) -> None:
-    """Stacked bars of counts, a row of `numbers` each, its columns the verdicts that occur."""
-    start = 0 * numbers.sum(axis=1)
-    for word, (color, hatch) in _WORDS.items():
-        count = numbers[word]
-        if not count.any():
-            continue
-        look = {"color": color, "hatch": hatch, "ec": "0.2", "label": word}
-        ax.barh(numbers.index, count, left=start, **look)
-        ink = "white" if color == "#00507a" else "black"
-        box = {"fc": color, "ec": "none", "pad": 1.5}
-        for row, number in enumerate(count):
-            if number:
-                at = start.iloc[row] + number / 2
-                ax.text(at, row, number, color=ink, bbox=box, ha="center", va="center")
-        start = start + count
-    ax.grid(axis="y", visible=False)
-    ax.figure.legend(frameon=False, ncols=4, loc="outside lower center")
-
-
 def histogram(
     ax: Axes,
     name: str,
@@ -301,12 +269,13 @@ def period_tails(
 
 
 def verdict_bars(ax: Axes, counts: pd.DataFrame) -> None:
-    """Stacked bars of claims: a row per kind, a column per verdict, with the numbers in them."""
+    """Stacked bars of claims: a row per table, a column per verdict, with the numbers in them."""
     left = 0 * counts.sum(axis=1)
-    for word, count in counts.items():
-        look = VERDICT[word]
+    for word in (word for word in VERDICT if counts[word].any()):
+        look, count = VERDICT[word], counts[word]
         ax.barh(counts.index, count, left=left, ec="0.2", label=word, **look)
-        ink = {"ha": "center", "va": "center", "color": "white" if word == "holds" else "black"}
+        dark = word in ("confirmed", "reproduced", "seen")
+        ink = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
         box = {"fc": look["color"], "ec": "none", "pad": 1.5}
         for row, number in enumerate(count):
             if number:
@@ -314,6 +283,7 @@ def verdict_bars(ax: Axes, counts: pd.DataFrame) -> None:
         left = left + count
     ax.set(xlabel="claims")
     ax.grid(axis="y", visible=False)
+    ax.figure.legend(frameon=False, ncols=4, loc="outside lower center")
 
 
 @cache

@@ -38,10 +38,14 @@ _MARKER |= {
 _LINE = {None: "-", "refine": (0, (3, 1.5)), "master": (0, (1, 1.5))}
 _FACE = {None: None, "refine": "white", "master": "lightgrey"}
 VERDICT = {
-    "holds": {"color": "#00507a"},
-    "fails": {"color": "#f0a860", "hatch": "///"},
-    "undecided": {"color": "0.85", "hatch": "..."},
-    "not run": {"color": "white"},
+    "confirmed": {"color": "#003a5d"},
+    "reproduced": {"color": "#00598b", "hatch": "xx"},
+    "seen": {"color": "#2d79a6"},
+    "imprecise": {"color": "#eeaf70"},
+    "contradicted": {"color": "#ea893a", "hatch": "///"},
+    "not seen at this scale": {"color": "#d4d4d4"},
+    "inconclusive": {"color": "#e9e9e9", "hatch": "..."},
+    "not testable here": {"color": "white"},
 }
 """How verdicts are drawn: told apart by lightness and hatching where hues are not."""
 _THEME = {
