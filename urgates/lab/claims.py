@@ -105,7 +105,7 @@ def summary(figures: Path | None = None) -> str:
         claim, entry = CLAIMS[name], found.get(name)
         if entry:
             word = f"[**{entry['verdict']}**](notebooks/{entry['notebook']}.ipynb)"
-            where = "" if evidence(entry) == "exact" else f" ({evidence(entry)})"
+            where = "" if evidence(entry) == "exact" else f" ({entry['preset']})"
             lines.append(_line(f"{claim.section}: {claim.sentence}", entry["ours"], word + where))
     return "\n".join(lines)
 

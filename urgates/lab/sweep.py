@@ -139,12 +139,13 @@ _STARTS = ("torch", "fan-in", "joint", "joint-kaiming")
 _FIVE = (1, 2, 3, 4, 5)
 
 QUEUE: list[Training] = [
-    *each(_CHOICES, " ".join(f"pmnist-{start}" for start in _STARTS), "laptop", "-"),
+    *each(_CHOICES, "pmnist-torch pmnist-fan-in", "laptop", "-"),
     *each(_MEMORY, "copy", "paper", _NINE, (1,), until=20_000),
     *each(_FORGET, "forgetting", "paper", "R - UR", _FIVE),
     *each(_FORGET, "forgetting-split", "paper", "R", _FIVE),
     *each(_FORGET, "forgetting-tied", "paper", "-", _FIVE),
     *each(_FORGET, "forgetting-batch-50", "paper", "R -", _FIVE),
+    *each(_CHOICES, "pmnist-joint pmnist-joint-kaiming", "laptop", "-"),
     *each(_CHOICES, " ".join(f"pmnist-{start}" for start in _STARTS), "laptop", "UR R"),
     *each(_CHOICES, " ".join(f"copy-{start}" for start in _STARTS), "laptop", "- UR R"),
     *each(_FORGET, "forgetting-torch forgetting-joint forgetting-joint-kaiming", "paper", "- R"),
