@@ -19,7 +19,7 @@
 #
 # [← 32d](32d_open_choices.ipynb) ·
 # [home](00_start_here.ipynb) ·
-# [40 →](40_scoreboard.ipynb)
+# [33 →](33_language_modeling.ipynb)
 #
 # **What does a trained network do while it reads an image pixel by pixel?**
 #

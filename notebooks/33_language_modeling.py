@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.3 Language modelling: the paper's own table
 #
+# [← 32e](32e_inside_a_reader.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [40 →](40_scoreboard.ipynb)
+#
 # **What does Table 6a say of its gates, and which sentences about it does it bear out?**
 #
 # Covers: Table 6

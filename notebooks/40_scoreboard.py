@@ -17,7 +17,7 @@
 # %% [markdown]
 # # §4 Scoreboard
 #
-# [← 32e](32e_inside_a_reader.ipynb) ·
+# [← 33](33_language_modeling.ipynb) ·
 # [home](00_start_here.ipynb) ·
 # [A →](A_pseudocode.ipynb)
 #
