@@ -142,6 +142,16 @@ def test_stack_equals_single_models_with_torch_s_clipping(cell, gate):
             assert_close(name, stack.parameters[name].grad[m], g, 1e-3)
 
 
+def test_a_row_is_the_mean_of_the_steps_since_the_last(tmp_path):
+    p = replace(TINY, steps=15)
+    quiet(p, "lstm", "UR", (1,), tmp_path)
+    lines = (tmp_path / "copy_lstm_UR_smoke_s1.csv").read_text().splitlines()
+    stored = {int(row["step"]): float(row["loss"]) for row in csv.DictReader(lines)}
+    losses, _ = one_model_steps(p, "lstm", "UR", 1, 15)
+    assert list(stored) == [5, 10, 15]
+    assert list(stored.values()) == pytest.approx(losses.view(3, 5).mean(1).tolist(), rel=1e-4)
+
+
 def test_a_sweep_of_learning_rates_is_one_stack():
     rates = (1e-2, 1e-2, 3e-3)
     sweep = Stack(TINY, "lstm", "UR", (1, 2, 1), rates=rates)

@@ -1,0 +1,242 @@
+"""Known bugs, put into a copy of the checkout one at a time: do the tests notice?
+
+python tests/mutations.py [NAME ...]   all of them (minutes; not part of the test command), or some
+
+A mutation replaces a text that occurs once in a file; the tests named beside it must fail then,
+and pass without it.  Whoever changes such a line moves the mutation along, or drops it together
+with what it spoilt; whoever mends a bug that no test saw adds one here.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+AT_ONCE = 2
+CAUGHT, MISSED, BROKEN = "caught", "MISSED", "BROKEN"
+
+
+class Mutation(NamedTuple):
+    """`old` becomes `new` in `file` of urgates; the tests are a file of tests and pytest's -k."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+    only: str
+
+
+_START = '(p if "gate_bias" in name else p[self.rows[self.gate.main]]).copy_(start)'
+_PLAIN = """
+                if self.gate.auxiliary == "master" and "bias_ih" in name:
+                    p[self.rows["f"]] = 1.0"""
+_VALID = 'self.stack.accuracy("valid").tolist()'
+
+MUTATIONS = {
+    # gates
+    "refine moves half as far": Mutation(
+        "gates.py", "f * f + 2 * r * band(f)", "f * f + r * band(f)", "gates", "refine"
+    ),
+    "masters forget their overlap": Mutation(
+        "gates.py", "scale * a * omega + (m - omega)", "scale * a * omega + m", "gates", "master"
+    ),
+    "partner of cumax falls the wrong way": Mutation(
+        "gates.py", "pair = pair[::-1]", "pair = pair", "gates", "ordered"
+    ),
+    "chrono draws beyond its longest memory": Mutation(
+        "starts.py", "(1 + draw * (t_max - 2))", "(1 + draw * (t_max - 1))", "gates", "chrono"
+    ),
+    # how layers start
+    "uniform start within C/H": Mutation(
+        "rnn.py",
+        "self.gate.initial_bias(\n                    self.hidden_size,",
+        "self.gate.initial_bias(\n                    self.hidden_size // self.downsize,",
+        *("starts", "master_gates"),
+    ),
+    "a forget bias beside ordered masters": Mutation(
+        "rnn.py", _START, _START + _PLAIN, "starts", "only_constant"
+    ),
+    "weights within 1/H": Mutation(
+        "rnn.py", "1 / math.sqrt(self.hidden_size)", "1 / self.hidden_size", "starts", "own_weights"
+    ),
+    "a GRU's forget bias is 1": Mutation(
+        "lab/networks.py", ' if cell == "lstm" else {}', "", "starts", "forget_bias_of_a_protocol"
+    ),
+    # layers and cells
+    "a master gate's partner has the main gate's bias": Mutation(
+        "rnn.py",
+        "self.gate.partner: -gate_bias}",
+        'self.gate.partner: gate_bias if self.gate.auxiliary == "master" else -gate_bias}',
+        *("rnn", "units_bias"),
+    ),
+    "the partner's bias is not trained": Mutation(
+        "rnn.py",
+        "self.gate.partner: -gate_bias}",
+        "self.gate.partner: -gate_bias.detach()}",
+        *("rnn", "units_bias"),
+    ),
+    "a cell answers without zoneout": Mutation(
+        "cells.py", "if self.training else p", "if self.training else None", "rnn", "zoneout"
+    ),
+    "zoneout keeps the new state": Mutation(
+        "kernels/reference.py",
+        "keep * old + (1 - keep) * new",
+        "keep * new + (1 - keep) * old",
+        *("rnn", "zoneout"),
+    ),
+    # kernels
+    "a held cell state has no gradient": Mutation(
+        "kernels/cpu.py", "dc = dc_held + through", "dc = through", "kernels", "cpu_equals"
+    ),
+    "the reset gate is lost on the way back": Mutation(
+        "kernels/cpu.py",
+        'recurrent_rows["u"][:, t] *= reset[t]',
+        'recurrent_rows["u"][:, t] *= 1',
+        *("kernels", "cpu_equals"),
+    ),
+    "the compiled kernel forgets the reset's bias": Mutation(
+        "kernels/native.cpp",
+        "input[s.I] = a.b_u.p ? a.b_u.row(m, 0, 0)[j] : 0;",
+        "input[s.I] = 0;",
+        *("native", "equals_the_reference and (UR and gru)"),
+    ),
+    "the compiled kernel zones out the wrong way": Mutation(
+        "kernels/native.cpp",
+        "c = keep * old_c + (1 - keep) * c;",
+        "c = keep * c + (1 - keep) * old_c;",
+        *("native", "equals_the_reference and (UR and lstm)"),
+    ),
+    # tasks and training
+    "Copy is read one step early": Mutation(
+        "lab/tasks/base.py",
+        "h[:, -self.readout :]",
+        "h[:, -self.readout - 1 : -1]",
+        *("tasks", "head_reads"),
+    ),
+    "every epoch in the same order": Mutation(
+        "lab/tasks/images.py",
+        "shuffled(len(y), seed, epoch)",
+        "shuffled(len(y), seed)",
+        *("tasks", "epoch"),
+    ),
+    "each tensor is clipped alone": Mutation(
+        "lab/training.py",
+        "g.mul_(_along(scale, g))",
+        "g.mul_(_along((self.protocol.clip / g.flatten(1).norm(dim=1)).clamp(max=1.0), g))",
+        *("training", "stack_equals and UR"),
+    ),
+    "a diverged model drifts on": Mutation(
+        "lab/training.py",
+        '["exp_avg"][m - span.start] = 0',
+        '["exp_avg"][m - span.start] *= 1',
+        *("training", "diverged_model"),
+    ),
+    # store
+    "the best weights are those of the best test": Mutation(
+        "lab/records.py", _VALID, 'self.stack.accuracy("test").tolist()', "training", "best_weights"
+    ),
+    "validation is one image low": Mutation(
+        "lab/records.py",
+        _VALID,
+        '(self.stack.accuracy("valid") - 1 / 150).tolist()',
+        *("training", "best_weights"),
+    ),
+    "accuracy is one image low": Mutation(
+        "lab/training.py",
+        "return right / count",
+        "return (right - 1) / count",
+        *("training", "best_weights"),
+    ),
+    "the last weights are kept, not the best": Mutation(
+        "lab/records.py",
+        'value > self.state["best_valid_accuracy"][m]',
+        "value >= 0",
+        *("training", "best_weights"),
+    ),
+    "a row is the mean since the start": Mutation(
+        "lab/records.py", "self.sums.zero_()", "pass", "training", "row_is_the_mean"
+    ),
+    # what is claimed
+    "two seeds decide": Mutation(
+        "lab/claims.py", "< SEEDS_NEEDED:", "< SEEDS_NEEDED - 1:", "results", "verdicts"
+    ),
+    "a collapse is forgiven": Mutation(
+        "lab/scores.py", "(rows.accuracy < FORGOT)", "(rows.accuracy < 0)", "scores", "diverged"
+    ),
+    "a rate at which one seed diverged is stable": Mutation(
+        "lab/scores.py",
+        "by_rate[by_rate.diverged == 0]",
+        "by_rate[by_rate.diverged <= 1]",
+        *("scores", "stable"),
+    ),
+    "solved is ten per cent": Mutation(
+        "lab/runs.py", "median() < 0.05 *", "median() < 0.10 *", "results", "thresholds"
+    ),
+}
+
+
+def unfit(mutation: Mutation, root: Path = ROOT) -> str:
+    """Why a mutation does not apply to a checkout; empty if it does."""
+    count = (root / "urgates" / mutation.file).read_text(encoding="utf-8").count(mutation.old)
+    if mutation.old == mutation.new or count != 1:
+        return f"{mutation.old!r} occurs {count} times in urgates/{mutation.file}, expected once"
+    return ""
+
+
+def failing(mutation: Mutation, root: Path) -> tuple[bool | None, str]:
+    """Whether the mutation's tests fail at `root` (None: they did not run), and pytest's last line.
+
+    They run in one thread, and what they compile lies beside `root`.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-o", "addopts=", "-k", mutation.only]
+    command += ["-p", "no:cacheprovider", f"tests/test_{mutation.tests}.py"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(root.parent), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(root)  # before an installed urgates
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    said = (done.stdout + done.stderr).strip().splitlines()[-1:]
+    return {0: False, 1: True}.get(done.returncode), "".join(said)
+
+
+def outcome(mutation: Mutation, clean: Path) -> tuple[str, str]:
+    """CAUGHT, MISSED or BROKEN, and why; `clean` is a copy of the checkout."""
+    if reason := unfit(mutation):
+        return BROKEN, reason
+    with TemporaryDirectory(dir=clean.parent) as folder:
+        root = Path(shutil.copytree(clean, folder, dirs_exist_ok=True))
+        file = root / "urgates" / mutation.file
+        text = file.read_text(encoding="utf-8").replace(mutation.old, mutation.new)
+        file.write_text(text, encoding="utf-8")
+        fails, said = failing(mutation, root)
+    return {True: (CAUGHT, ""), False: (MISSED, said), None: (BROKEN, said)}[fails]
+
+
+def main(names: list[str]) -> int:
+    """Try the mutations of these names, all without; 1 unless every one is caught."""
+    if unknown := set(names) - set(MUTATIONS):
+        print(f"names must be among {', '.join(MUTATIONS)}, got {', '.join(unknown)}")
+        return 2
+    chosen = {name: MUTATIONS[name] for name in names or MUTATIONS}
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        skip = shutil.ignore_patterns(".*", "figures", "runs", "__pycache__", "*.ipynb")
+        clean = Path(shutil.copytree(ROOT, Path(folder, "clean"), ignore=skip))
+        tests = {(m.tests, m.only): m for m in chosen.values()}
+        for fails, said in pool.map(lambda mutation: failing(mutation, clean), tests.values()):
+            if fails is not False:
+                print(f"without a mutation: {said}")
+                return 1
+        words = []
+        found = pool.map(lambda mutation: outcome(mutation, clean), chosen.values())
+        for name, (word, reason) in zip(chosen, found, strict=True):
+            print(f"{word}  {name}{': ' * bool(reason)}{reason}", flush=True)
+            words.append(word)
+    print(", ".join(f"{words.count(word)} {word}" for word in (CAUGHT, MISSED, BROKEN)))
+    return int(set(words) != {CAUGHT})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
