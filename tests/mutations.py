@@ -53,29 +53,33 @@ MUTATIONS = {
     ),
     # how layers start
     "uniform start within C/H": Mutation(
-        "rnn.py",
+        "gated.py",
         "self.gate.initial_bias(\n                    self.hidden_size,",
         "self.gate.initial_bias(\n                    self.hidden_size // self.downsize,",
         *("starts", "master_gates"),
     ),
     "a forget bias beside ordered masters": Mutation(
-        "rnn.py", _START, _START + _PLAIN, "starts", "only_constant"
+        "gated.py", _START, _START + _PLAIN, "starts", "only_constant"
     ),
     "weights within 1/H": Mutation(
-        "rnn.py", "1 / math.sqrt(self.hidden_size)", "1 / self.hidden_size", "starts", "own_weights"
+        "gated.py",
+        "1 / math.sqrt(self.hidden_size)",
+        "1 / self.hidden_size",
+        "starts",
+        "own_weights",
     ),
     "a GRU's forget bias is 1": Mutation(
         "lab/networks.py", ' if cell == "lstm" else {}', "", "starts", "forget_bias_of_a_protocol"
     ),
     # layers and cells
     "a master gate's partner has the main gate's bias": Mutation(
-        "rnn.py",
+        "gated.py",
         "self.gate.partner: -gate_bias}",
         'self.gate.partner: gate_bias if self.gate.auxiliary == "master" else -gate_bias}',
         *("rnn", "units_bias"),
     ),
     "the partner's bias is not trained": Mutation(
-        "rnn.py",
+        "gated.py",
         "self.gate.partner: -gate_bias}",
         "self.gate.partner: -gate_bias.detach()}",
         *("rnn", "units_bias"),
@@ -225,10 +229,14 @@ def main(names: list[str]) -> int:
         skip = shutil.ignore_patterns(".*", "figures", "runs", "__pycache__", "*.ipynb")
         clean = Path(shutil.copytree(ROOT, Path(folder, "clean"), ignore=skip))
         tests = {(m.tests, m.only): m for m in chosen.values()}
-        for fails, said in pool.map(lambda mutation: failing(mutation, clean), tests.values()):
-            if fails is not False:
-                print(f"without a mutation: {said}")
-                return 1
+        found = pool.map(lambda mutation: failing(mutation, clean), tests.values())
+        if red := [
+            f"{names}: {said}"
+            for names, (fails, said) in zip(tests, found, strict=True)
+            if fails is not False
+        ]:
+            print("without a mutation", *red, sep="\n")
+            return 1
         words = []
         found = pool.map(lambda mutation: outcome(mutation, clean), chosen.values())
         for name, (word, reason) in zip(chosen, found, strict=True):

@@ -14,6 +14,7 @@ def test_a_mutation_applies_and_names_tests_that_are_there(name):
     assert all(word in file for word in re.findall(r"\w+", mutation.only) if word != "and")
 
 
+@pytest.mark.long
 def test_one_mutation_is_caught_and_one_that_changes_nothing_is_missed(monkeypatch, capsys):
     name = "refine moves half as far"
     harmless = MUTATIONS[name]._replace(new="f * f + r * 2 * band(f)")

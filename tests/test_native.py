@@ -261,6 +261,7 @@ def test_without_a_working_compiler_the_torch_kernel_runs_and_says_so_once(cxx, 
         urgates.LSTM(2, 3, kernel="native")(torch.zeros(4, 1, 2))
 
 
+@pytest.mark.long
 def test_two_processes_may_build_at_once_and_leave_one_library(tmp_path):
     layer = "urgates.GRU(2, 3, kernel='native')(torch.ones(4, 2))"
     code = f"import torch, urgates; print({layer}[0].shape)"

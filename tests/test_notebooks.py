@@ -212,6 +212,7 @@ def test_nbval_sees_a_changed_number(pair):
     assert failures(twin.parent) == ["21_changed.ipynb"]
 
 
+@pytest.mark.long
 def test_nbval_guards_the_committed_numbers_and_what_figures_are_drawn_from(tmp_path):
     with_runs = {path.parents[1] for path in (ROOT / "figures").glob("*/runs/*_s1.json")}
     if not with_runs:

@@ -33,7 +33,8 @@ def store(folder, gate, seed, rate, curve, valid, status="finished"):
     record = {"task": P.task, "cell": "lstm", "gate": gate, "preset": P.preset, "seed": seed}
     record |= {"status": status, "digest": p.digest, "protocol": p.numbers, "device": "CPU"}
     record |= {"best_valid_accuracy": valid, "test_accuracy": valid - 0.01, "commit": "abc"}
-    record |= {"wall_seconds": 1.0, "stack": [seed], "probes": {}}
+    member = seed if rate == P.lr else f"{seed} at {rate:g}"
+    record |= {"wall_seconds": 1.0, "stack": [member], "probes": {}}
     (folder / f"{stem.name}.json").write_text(json.dumps(record))
 
 
@@ -94,7 +95,8 @@ def test_losses_are_shares_of_the_baseline_and_missing_gates_say_so(tmp_path):
         stem = tmp_path / run_stem(p, "lstm", gate, 1, p.lr)
         stem.with_name(f"{stem.name}.csv").write_text("\n".join(lines) + "\n")
         record = {"task": "adding", "cell": "lstm", "gate": gate, "seed": 1, "status": "finished"}
-        record |= {"protocol": p.numbers}
+        record |= {"preset": "laptop", "digest": p.digest, "protocol": p.numbers, "stack": [1]}
+        record |= {"device": "CPU", "commit": "abc", "wall_seconds": 1.0, "probes": {}}
         stem.with_name(f"{stem.name}.json").write_text(json.dumps(record))
     runs = Runs(tmp_path, p, "lstm", (1,), ("UR", "-", "U", "R"))
     table = outcomes(runs)

@@ -27,6 +27,7 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip("needs the package triton (Linux)", allow_module_level=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["interpreted", "gpu"])
 def test_cases(where):
     if where == "gpu" and not torch.cuda.is_available():
