@@ -81,7 +81,7 @@ band = pd.DataFrame({"f": f, "lowest": refine(f, 0), "highest": refine(f, 1)})
 kept = pd.DataFrame({"k": k, "0.9": 0.9**k, "0.99": 0.99**k})
 
 # %%
-fig, (left, right) = figures.subplots(1, 2, size=(6.4, 2.3))
+fig, (left, right) = figures.subplots(1, 2, size=(6.4, 2.0))
 blue, red = figures.STYLE["-"]["color"], figures.STYLE["UR"]["color"]
 left.fill_between(f, band.lowest, band.highest, color=red, alpha=0.25, lw=0)
 left.plot(f, f, color=blue)
