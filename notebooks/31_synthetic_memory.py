@@ -48,19 +48,13 @@ from scipy.stats import spearmanr, wasserstein_distance
 from urgates.gates import decay_period
 from urgates.lab import Bench, figures, show_source
 from urgates.lab.claims import UNTESTABLE
-from urgates.lab.scores import above, all_of, below, ends, leads, outcomes, thinned, words
+from urgates.lab.scores import ends, outcomes, thinned, words
+from urgates.lab.seeds import above, all_of, below, leads
 from urgates.lab.tasks import Adding, Copy
 from urgates.lab.training import Stack
 
-bench = Bench(
-    "31_synthetic_memory",
-    preset=preset,
-    recompute=recompute,
-    seeds=seeds,
-    gates=gates,
-    device=device,
-    limit_minutes=limit_minutes,
-)
+bench = Bench("31_synthetic_memory", preset=preset, recompute=recompute, seeds=seeds,
+              gates=gates, device=device, limit_minutes=limit_minutes)  # fmt: skip
 bench
 
 # %% [markdown]
@@ -202,8 +196,8 @@ assert all(0 <= g <= 1 for units in live.unit_gates() for g in units["g"])
 # - is **stuck** if all end above 95 %,
 # - is **faster** than another if all its smoothed losses pass 10 % of the baseline's earlier.
 #
-# Where seeds disagree, or fewer than three have finished, a claim is *inconclusive*. What holds is
-# *seen*, what does not is *not seen at this scale*: only the paper's own size can contradict it.
+# Where seeds disagree, or fewer than three have finished, a claim is *inconclusive*. Below the
+# paper's size it is *seen* or *not seen at this scale*, never contradicted.
 
 # %% [markdown]
 # ## Copy

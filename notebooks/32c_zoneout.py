@@ -48,7 +48,8 @@ from urgates import LSTM
 from urgates.lab import Bench, figures
 from urgates.lab.claims import IMPRECISE, UNTESTABLE
 from urgates.lab.published import NON_RECURRENT, TABLE_3
-from urgates.lab.scores import above, accuracies, all_of, best_stable
+from urgates.lab.scores import accuracies, best_stable
+from urgates.lab.seeds import above, all_of
 
 bench = Bench(
     "32c_zoneout",

@@ -46,7 +46,7 @@ import torch
 from urgates.gates import band, decay_period, refine
 from urgates.lab import Bench, figures
 from urgates.lab.results import final_loss
-from urgates.lab.scores import above, all_of, below
+from urgates.lab.seeds import above, all_of, below
 from urgates.lab.training import build
 
 bench = Bench(

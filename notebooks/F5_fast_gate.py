@@ -52,17 +52,8 @@ from urgates.activations import fast, pair
 from urgates.gates import refine, update
 from urgates.lab import Bench, figures
 from urgates.lab.records import commit
-from urgates.lab.scores import (
-    above,
-    accuracies,
-    all_of,
-    best_stable,
-    by_gate,
-    ends,
-    outcomes,
-    thinned,
-    words,
-)
+from urgates.lab.scores import accuracies, best_stable, by_gate, ends, outcomes, thinned, words
+from urgates.lab.seeds import above, all_of
 from urgates.lab.training import keep_freed_memory
 
 bench = Bench("F5_fast_gate", preset=preset, recompute=recompute, seeds=seeds, gates=gates,
@@ -538,6 +529,7 @@ def fair(values):
     return all_of(*(above(values.get(s, ()), values.get(f, ())) for s, f in PAIRS.items()))
 
 
+# %%
 about = [part for task in (copy, adding) for part in (task[0].only(*PAIRS),
                                                       task[1].only(*PAIRS.values()))]  # fmt: skip
 twins = [name for pair in PAIRS.items() for name in pair]

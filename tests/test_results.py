@@ -304,7 +304,7 @@ def test_scoreboard_collects_what_notebooks_found(tmp_path):
         scoreboard(tmp_path)
 
 
-ENTRY = {"verdict": "fails", "ours": "1", "notebook": "31", "preset": "laptop", "seeds": [1]}
+ENTRY = {"verdict": "seen", "ours": "1", "notebook": "31", "preset": "laptop", "seeds": [1]}
 ENTRY |= {"device": "CPU", "commit": "abc"}
 
 
@@ -322,7 +322,7 @@ ENTRY |= {"device": "CPU", "commit": "abc"}
             "G34 is damaged: 'ours' must be str",
         ),
         (json.dumps({"G34": ENTRY | {"seeds": 1}}), "G34 is damaged: 'seeds' must be list"),
-        (json.dumps({"G34": {"verdict": "holds"}}), "'ours' must be str, got nothing"),
+        (json.dumps({"G34": {"verdict": "seen"}}), "'ours' must be str, got nothing"),
     ],
 )
 def test_damaged_claims_are_refused_by_file_and_key(checkout, capsys, text, complaint):
@@ -380,7 +380,6 @@ def test_text_from_a_file_is_escaped_in_the_scoreboard(tmp_path):
     spoilt = {"ours": "a|b\n<script>&", "device": "<b>\n\nCPU|"}
     (tmp_path / "31/claims.json").write_text(json.dumps({"G34": ENTRY | spoilt}))
     table = scoreboard(tmp_path).split("\n")
-    assert len(table) == 4 + len(CLAIMS)
     (row,) = [line for line in table if "G34" in line]
     assert "a\\|b &lt;script>&amp;" in row and "&lt;b> CPU\\|" in row
 

@@ -4,7 +4,7 @@ A run is one (gate, learning rate, seed); losses are shares of the best constant
 accuracies per cent of the images: Table 2's best run, Fig. 5's best stable rate, divergence.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -130,34 +130,6 @@ def best_stable(table: pd.DataFrame) -> pd.DataFrame:
 def at_best_rate(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `Runs.frame` at each gate's best stable rate, which Fig. 5 draws."""
     return frame[frame.lr == frame.gate.map(best_stable(table).lr)]
-
-
-# ------------------------------------------------------------------ what seeds can tell
-
-
-def above(upper: Iterable[float], lower: Iterable[float]) -> bool | None:
-    """Whether all numbers of one lie above all of the other; None where their ranges overlap."""
-    upper, lower = np.asarray(list(upper), float), np.asarray(list(lower), float)
-    if not (upper.size and lower.size) or np.isnan([*upper, *lower]).any():
-        return None
-    return True if upper.min() > lower.max() else False if upper.max() < lower.min() else None
-
-
-def all_of(*parts: bool | None) -> bool | None:
-    """ "and" over predicates that may not be able to tell."""
-    return False if False in parts else None if None in parts or not parts else True
-
-
-def below(values: Iterable[float], level: float) -> bool | None:
-    """Whether all numbers are below a level; False if none is, None if only some are."""
-    found = {bool(value < level) for value in values}
-    return found.pop() if len(found) == 1 else None
-
-
-def leads(values: Mapping[str, Iterable[float]], gate: str) -> bool | None:
-    """Whether a gate's seeds lie above those of every other; False if another lies above it."""
-    rest = [above(values.get(gate, ()), other) for g, other in values.items() if g != gate]
-    return all_of(*rest)
 
 
 def by_gate(table: pd.DataFrame, column: str = "valid") -> dict[str, np.ndarray]:

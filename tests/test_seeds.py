@@ -1,0 +1,45 @@
+"""What seeds can tell: yes, no, or neither."""
+
+import math
+
+import pytest
+
+from urgates.lab.seeds import above, all_of, below, leads
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "said"),
+    [
+        ([3, 4], [1, 2], True),
+        ([1, 2], [3, 4], False),
+        ([1, 3], [2, 4], None),
+        ([2], [2], None),
+        ([], [1], None),
+        ([math.nan, 5], [1], None),
+        ([math.inf, math.inf], [1, 2], True),
+        ([math.inf], [math.inf], None),
+    ],
+)
+def test_above_needs_ranges_apart(upper, lower, said):
+    assert above(upper, lower) is said
+
+
+def test_below_needs_all_seeds_on_one_side():
+    assert below([1, 2], 3) is True
+    assert below([4, 5], 3) is False
+    assert below([2, 4], 3) is None
+    assert below([], 3) is None
+
+
+def test_and_knows_what_it_does_not_know():
+    assert all_of(True, True) is True
+    assert all_of(True, None) is None
+    assert all_of(None, False) is False
+    assert all_of() is None
+
+
+def test_a_gate_leads_when_no_other_can_be_above_it():
+    assert leads({"UR": [3, 4], "R": [1, 2], "-": [0]}, "UR") is True
+    assert leads({"UR": [3, 4], "R": [1, 3.5], "-": [0]}, "UR") is None
+    assert leads({"UR": [3, 4], "R": [5, 6], "-": [3.5]}, "UR") is False
+    assert leads({"R": [1]}, "UR") is None

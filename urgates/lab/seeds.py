@@ -1,0 +1,33 @@
+"""What a few seeds can tell: predicates of claims that answer yes, no, or that they cannot tell.
+
+A gate is better than another if all its seeds are; where ranges overlap, nobody knows.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+
+def above(upper: Iterable[float], lower: Iterable[float]) -> bool | None:
+    """Whether all numbers of one lie above all of the other; None where their ranges overlap."""
+    upper, lower = np.asarray(list(upper), float), np.asarray(list(lower), float)
+    if not (upper.size and lower.size) or np.isnan([*upper, *lower]).any():
+        return None
+    return True if upper.min() > lower.max() else False if upper.max() < lower.min() else None
+
+
+def all_of(*parts: bool | None) -> bool | None:
+    """ "and" over predicates that may not be able to tell."""
+    return False if False in parts else None if None in parts or not parts else True
+
+
+def below(values: Iterable[float], level: float) -> bool | None:
+    """Whether all numbers are below a level; False if none is, None if only some are."""
+    found = {bool(value < level) for value in values}
+    return found.pop() if len(found) == 1 else None
+
+
+def leads(values: Mapping[str, Iterable[float]], gate: str) -> bool | None:
+    """Whether a gate's seeds lie above those of every other; False if another lies above it."""
+    rest = [above(values.get(gate, ()), other) for g, other in values.items() if g != gate]
+    return all_of(*rest)
