@@ -186,7 +186,9 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(
-    ("call", "says"), [*CONSTRUCTORS, *INPUTS, *STATES, *OTHERS], ids=lambda x: str(x)[:60]
+    ("call", "says"),
+    [*CONSTRUCTORS, *INPUTS, *STATES, *OTHERS],
+    ids=lambda x: "" if callable(x) else x[:60],  # not its address: two workers must agree
 )
 def test_bad_input_is_named(call, says):
     with pytest.raises(ValueError) as error:
