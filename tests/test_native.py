@@ -67,6 +67,7 @@ def agree(r, args, cotangents):
     assert_rounded(ours(r, args, cotangents), plain, truth(r, args, cotangents))
 
 
+STEEP = 1e-4  # with inputs of 1e4, one unit on the steep part of its gate decides
 SIZES = [(5, 1, 31, 1, 1), (1, 2, 13, 4, 2), (2, 63, 7, 34, 1), (3, 20, 13, 64, 16)]
 
 
@@ -91,7 +92,7 @@ def test_other_activations_equal_the_reference_and_stay_finite(name, cell):
     args, cotangents = problem(r, 1, 7, 3, 20, scale=1e4)
     found = ours(r, args, cotangents)
     assert all(torch.isfinite(x).all() for x in found.values())
-    assert_close("hs", found["hs"], truth(r, args, cotangents)["hs"])
+    assert_close("hs", found["hs"], truth(r, args, cotangents)["hs"], STEEP)
     args[3][0, 0, 0] = float("nan")
     assert ours(r, args, cotangents)["hs"].isnan().any()
 
@@ -201,7 +202,7 @@ def test_extreme_activations_stay_finite(name, cell, keep_reset):
     args, cotangents = problem(r, 1, 7, 3, 20, scale=1e4)
     found = ours(r, args, cotangents)
     assert all(torch.isfinite(x).all() for x in found.values())
-    assert_close("hs", found["hs"], truth(r, args, cotangents)["hs"])
+    assert_close("hs", found["hs"], truth(r, args, cotangents)["hs"], STEEP)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
