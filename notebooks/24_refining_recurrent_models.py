@@ -40,7 +40,7 @@ from torch import nn
 import urgates
 from urgates.gates import refine
 from urgates.lab import Bench, figures
-from urgates.lab.claims import IMPRECISE
+from urgates.lab.book.claims import IMPRECISE
 
 torch.manual_seed(seed)
 bench = Bench("24_refining_recurrent_models")

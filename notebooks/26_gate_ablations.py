@@ -42,8 +42,8 @@ import urgates
 from urgates import GATES, Gate, kernels
 from urgates.gates import decay_period, refine
 from urgates.lab import Bench, figures
-from urgates.lab.protocols import protocol
-from urgates.lab.training import Stack
+from urgates.lab.experiments import protocol
+from urgates.lab.learners.supervised import Stack
 from urgates.symbolic import c_statements
 
 torch.manual_seed(seed)

@@ -38,8 +38,8 @@ import torch
 import urgates
 from urgates.gates import decay_period, logit
 from urgates.lab import Bench, figures
-from urgates.lab.protocols import protocol
-from urgates.lab.training import Stack
+from urgates.lab.experiments import protocol
+from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
 bench = Bench("26a_uniform_U")

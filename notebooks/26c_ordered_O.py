@@ -38,9 +38,9 @@ import torch
 import urgates
 from urgates.gates import cumax, cumax_complement
 from urgates.lab import Bench, figures
-from urgates.lab.claims import UNTESTABLE
-from urgates.lab.protocols import protocol
-from urgates.lab.training import Stack
+from urgates.lab.book.claims import UNTESTABLE
+from urgates.lab.experiments import protocol
+from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
 bench = Bench("26c_ordered_O")

@@ -47,11 +47,11 @@ from scipy.stats import spearmanr, wasserstein_distance
 
 from urgates.gates import decay_period
 from urgates.lab import Bench, figures, show_source
-from urgates.lab.claims import UNTESTABLE
-from urgates.lab.scores import ends, outcomes, thinned, words
-from urgates.lab.seeds import above, all_of, below, leads
+from urgates.lab.book.claims import UNTESTABLE
+from urgates.lab.experiments.memory import ends, outcomes, thinned, words
+from urgates.lab.experiments.seeds import above, all_of, below, leads
+from urgates.lab.learners.supervised import Stack
 from urgates.lab.tasks import Adding, Copy
-from urgates.lab.training import Stack
 
 bench = Bench("31_synthetic_memory", preset=preset, recompute=recompute, seeds=seeds,
               gates=gates, device=device, limit_minutes=limit_minutes)  # fmt: skip
@@ -170,7 +170,7 @@ bench.protocol("adding")
 # stack. Are the losses finite, and are the gates between 0 and 1?
 
 # %% tags=["nbval-ignore-output"]
-from urgates.lab.protocols import protocol
+from urgates.lab.experiments import protocol
 
 live = Stack(protocol("copy", "smoke"), "lstm", "UR", seeds=(1, 2, 3), device="cpu")
 losses = torch.stack([live.advance()["loss"] for _ in range(20)])

@@ -48,11 +48,11 @@ import torch
 from scipy.stats import spearmanr
 
 from urgates.lab import Bench, figures, show_source
-from urgates.lab.published import TABLE_2, TABLE_2_DIVERGED, starred
-from urgates.lab.scores import accuracies, at_best_rate, best_run, best_stable, by_gate
-from urgates.lab.seeds import leads
+from urgates.lab.book.timing import Case
+from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
+from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
+from urgates.lab.experiments.seeds import leads
 from urgates.lab.tasks import Pixels, bit_reversal
-from urgates.lab.timing import Case
 
 bench = Bench(
     "32_pixel_images",

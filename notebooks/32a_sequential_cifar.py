@@ -45,9 +45,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from urgates.lab import Bench, figures
-from urgates.lab.published import TABLE_2, TABLE_2_DIVERGED, starred
-from urgates.lab.scores import accuracies, at_best_rate, best_run, best_stable, by_gate
-from urgates.lab.seeds import above, all_of, leads
+from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
+from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
+from urgates.lab.experiments.seeds import above, all_of, leads
 
 bench = Bench("32a_sequential_cifar", preset=preset, recompute=recompute, seeds=seeds,
               gates=gates, device=device, limit_minutes=limit_minutes)  # fmt: skip

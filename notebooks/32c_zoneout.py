@@ -46,10 +46,10 @@ import torch
 
 from urgates import LSTM
 from urgates.lab import Bench, figures
-from urgates.lab.claims import IMPRECISE, UNTESTABLE
-from urgates.lab.published import NON_RECURRENT, TABLE_3
-from urgates.lab.scores import accuracies, best_stable
-from urgates.lab.seeds import above, all_of
+from urgates.lab.book.claims import IMPRECISE, UNTESTABLE
+from urgates.lab.experiments.image_tables import NON_RECURRENT, TABLE_3
+from urgates.lab.experiments.images import accuracies, best_stable
+from urgates.lab.experiments.seeds import above, all_of
 
 bench = Bench(
     "32c_zoneout",

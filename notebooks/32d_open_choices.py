@@ -42,8 +42,8 @@ import numpy as np
 import pandas as pd
 
 from urgates.lab import Bench, figures
-from urgates.lab.claims import UNTESTABLE
-from urgates.lab.scores import accuracies, best_run, best_stable
+from urgates.lab.book.claims import UNTESTABLE
+from urgates.lab.experiments.images import accuracies, best_run, best_stable
 
 bench = Bench(
     "32d_open_choices",

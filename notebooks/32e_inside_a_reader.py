@@ -48,7 +48,7 @@ from matplotlib.colors import LogNorm
 
 from urgates.gates import decay_period
 from urgates.lab import Bench, figures
-from urgates.lab.scores import accuracies, best_stable
+from urgates.lab.experiments.images import accuracies, best_stable
 from urgates.lab.tasks import bit_reversal
 
 bench = Bench(

@@ -34,8 +34,9 @@ digits: int = 1  # after the point, as the paper prints perplexities
 
 # %% tags=["nbval-ignore-output"]
 from urgates.lab import Bench, figures
-from urgates.lab.claims import IMPRECISE
-from urgates.lab.published import RAE_LSTM, TABLE_2, TABLE_6A
+from urgates.lab.book.claims import IMPRECISE
+from urgates.lab.experiments.image_tables import TABLE_2
+from urgates.lab.experiments.text import RAE_LSTM, TABLE_6A
 
 bench = Bench("33_language_modeling")
 bench

@@ -34,8 +34,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from urgates.lab import Bench, figures, notebooks
-from urgates.lab.claims import TABLES, VERDICTS, counts, scoreboard, stored
-from urgates.lab.ledger import CLAIMS
+from urgates.lab.book.claims import TABLES, VERDICTS, counts, scoreboard, stored
+from urgates.lab.book.ledger import CLAIMS
 
 bench = Bench("40_scoreboard")
 bench

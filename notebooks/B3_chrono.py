@@ -44,7 +44,7 @@ import urgates
 from urgates import theory
 from urgates.gates import GATES, band, decay_density, decay_period
 from urgates.lab import Bench, figures
-from urgates.lab.claims import IMPRECISE
+from urgates.lab.book.claims import IMPRECISE
 
 torch.manual_seed(seed)
 bench = Bench("B3_chrono")

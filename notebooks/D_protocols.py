@@ -39,8 +39,8 @@ import torch
 from IPython.display import Markdown
 
 from urgates.lab import Bench, figures, notebooks
+from urgates.lab.experiments import protocol
 from urgates.lab.places import checkout
-from urgates.lab.protocols import protocol
 from urgates.lab.tasks import bit_reversal
 
 torch.manual_seed(seed)
@@ -192,7 +192,7 @@ table(notebooks.callouts("Open point"))
 table(notebooks.callouts("Three sources"))
 
 # %% [markdown]
-# **Your turn.** Change a number of `urgates/lab/protocols.py` and run
+# **Your turn.** Change a number of `urgates/lab/experiments/memory.py` and run
 # `.venv/bin/urgates run 31 --preset smoke`: the protocol's digest changes, so old runs are moved
 # aside and never mixed with new ones.
 #

@@ -45,9 +45,9 @@ import torch
 
 from urgates.gates import band, decay_period, refine
 from urgates.lab import Bench, figures
-from urgates.lab.results import final_loss
-from urgates.lab.seeds import above, all_of, below
-from urgates.lab.training import build
+from urgates.lab.book.bench import final_loss
+from urgates.lab.experiments.seeds import above, all_of, below
+from urgates.lab.learners.networks import build
 
 bench = Bench(
     "E1_synthetic_forgetting",

@@ -44,8 +44,9 @@ import torch
 import urgates
 from urgates.gates import band
 from urgates.lab import Bench, figures
-from urgates.learnability import Problem
-from urgates.saturation import (
+from urgates.theory import gradient_bounds
+from urgates.theory.learnability import Problem
+from urgates.theory.saturation import (
     activation,
     compare,
     fast,
@@ -55,7 +56,6 @@ from urgates.saturation import (
     smoothstep,
     softsign,
 )
-from urgates.theory import gradient_bounds
 
 bench = Bench("F4_saturation_and_learnability")
 

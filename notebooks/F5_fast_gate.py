@@ -51,10 +51,11 @@ from urgates import saturation
 from urgates.activations import fast, pair
 from urgates.gates import refine, update
 from urgates.lab import Bench, figures
-from urgates.lab.records import commit
-from urgates.lab.scores import accuracies, best_stable, by_gate, ends, outcomes, thinned, words
-from urgates.lab.seeds import above, all_of
-from urgates.lab.training import keep_freed_memory
+from urgates.lab.experiments.images import accuracies, best_stable, by_gate
+from urgates.lab.experiments.memory import ends, outcomes, thinned, words
+from urgates.lab.experiments.seeds import above, all_of
+from urgates.lab.store.record import commit
+from urgates.lab.train import keep_freed_memory
 
 bench = Bench("F5_fast_gate", preset=preset, recompute=recompute, seeds=seeds, gates=gates,
               device=device, limit_minutes=limit_minutes)  # fmt: skip

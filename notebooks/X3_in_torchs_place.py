@@ -34,8 +34,8 @@ from torch import nn
 
 import urgates
 from urgates.lab import show_source
-from urgates.lab.comparison import ABSENT, Row
-from urgates.lab.compatibility import ROWS, table
+from urgates.lab.book.comparison import ABSENT, Row
+from urgates.lab.book.compatibility import ROWS, table
 
 torch.manual_seed(seed)
 print("torch", torch.__version__)

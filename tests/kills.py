@@ -24,12 +24,12 @@ from pathlib import Path
 
 import torch
 
-from urgates.lab import places, publishing, runner
-from urgates.lab.figures import VOLATILE
-from urgates.lab.protocols import protocol
-from urgates.lab.runs import run_missing
-from urgates.lab.storage import load_checkpoint
-from urgates.lab.training import train
+from urgates.lab import places
+from urgates.lab.book import publishing, runner
+from urgates.lab.book.figures import VOLATILE
+from urgates.lab.experiments import protocol
+from urgates.lab.store.files import load_checkpoint
+from urgates.lab.train import run_missing, train
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = replace(

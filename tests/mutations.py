@@ -69,7 +69,11 @@ MUTATIONS = {
         "own_weights",
     ),
     "a GRU's forget bias is 1": Mutation(
-        "lab/networks.py", ' if cell == "lstm" else {}', "", "starts", "forget_bias_of_a_protocol"
+        "lab/learners/networks.py",
+        ' if cell == "lstm" else {}',
+        "",
+        "starts",
+        "forget_bias_of_a_protocol",
     ),
     # layers and cells
     "a master gate's partner has the main gate's bias": Mutation(
@@ -95,10 +99,10 @@ MUTATIONS = {
     ),
     # kernels
     "a held cell state has no gradient": Mutation(
-        "kernels/cpu.py", "dc = dc_held + through", "dc = through", "kernels", "cpu_equals"
+        "kernels/eager.py", "dc = dc_held + through", "dc = through", "kernels", "cpu_equals"
     ),
     "the reset gate is lost on the way back": Mutation(
-        "kernels/cpu.py",
+        "kernels/eager.py",
         'recurrent_rows["u"][:, t] *= reset[t]',
         'recurrent_rows["u"][:, t] *= 1',
         *("kernels", "cpu_equals"),
@@ -129,57 +133,65 @@ MUTATIONS = {
         *("tasks", "epoch"),
     ),
     "each tensor is clipped alone": Mutation(
-        "lab/training.py",
+        "lab/learners/supervised.py",
         "g.mul_(_along(scale, g))",
         "g.mul_(_along((self.protocol.clip / g.flatten(1).norm(dim=1)).clamp(max=1.0), g))",
         *("training", "stack_equals and UR"),
     ),
     "a diverged model drifts on": Mutation(
-        "lab/training.py",
+        "lab/learners/supervised.py",
         '["exp_avg"][m - span.start] = 0',
         '["exp_avg"][m - span.start] *= 1',
         *("training", "diverged_model"),
     ),
     # store
     "the best weights are those of the best test": Mutation(
-        "lab/records.py", _VALID, 'self.stack.accuracy("test").tolist()', "training", "best_weights"
+        "lab/store/record.py",
+        _VALID,
+        'self.stack.accuracy("test").tolist()',
+        "training",
+        "best_weights",
     ),
     "validation is one image low": Mutation(
-        "lab/records.py",
+        "lab/store/record.py",
         _VALID,
         '(self.stack.accuracy("valid") - 1 / 150).tolist()',
         *("training", "best_weights"),
     ),
     "accuracy is one image low": Mutation(
-        "lab/training.py",
+        "lab/learners/supervised.py",
         "return right / count",
         "return (right - 1) / count",
         *("training", "best_weights"),
     ),
     "the last weights are kept, not the best": Mutation(
-        "lab/records.py",
+        "lab/store/record.py",
         'value > self.state["best_valid_accuracy"][m]',
         "value >= 0",
         *("training", "best_weights"),
     ),
     "a row is the mean since the start": Mutation(
-        "lab/records.py", "self.sums.zero_()", "pass", "training", "row_is_the_mean"
+        "lab/store/record.py", "self.sums.zero_()", "pass", "training", "row_is_the_mean"
     ),
     # what is claimed
     "two seeds decide": Mutation(
-        "lab/claims.py", "< SEEDS_NEEDED:", "< SEEDS_NEEDED - 1:", "results", "verdicts"
+        "lab/book/claims.py", "< SEEDS_NEEDED:", "< SEEDS_NEEDED - 1:", "results", "verdicts"
     ),
     "a collapse is forgiven": Mutation(
-        "lab/scores.py", "(rows.accuracy < FORGOT)", "(rows.accuracy < 0)", "scores", "diverged"
+        "lab/experiments/images.py",
+        "(rows.accuracy < FORGOT)",
+        "(rows.accuracy < 0)",
+        "scores",
+        "diverged",
     ),
     "a rate at which one seed diverged is stable": Mutation(
-        "lab/scores.py",
+        "lab/experiments/images.py",
         "by_rate[by_rate.diverged == 0]",
         "by_rate[by_rate.diverged <= 1]",
         *("scores", "stable"),
     ),
     "solved is ten per cent": Mutation(
-        "lab/runs.py", "median() < 0.05 *", "median() < 0.10 *", "results", "thresholds"
+        "lab/store/runs.py", "median() < 0.05 *", "median() < 0.10 *", "results", "thresholds"
     ),
 }
 

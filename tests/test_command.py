@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from urgates import __main__, __version__
-from urgates.lab import places, timing
+from urgates.lab import places
+from urgates.lab.book import timing
 
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE, LIST = "must be a whole number of at least 1", "must be whole numbers of at least 1"

@@ -6,8 +6,8 @@ from tolerances import assert_close
 from torch import nn
 
 import urgates
-from urgates.lab.comparison import ABSENT, COLUMNS
-from urgates.lab.compatibility import ROWS
+from urgates.lab.book.comparison import ABSENT, COLUMNS
+from urgates.lab.book.compatibility import ROWS
 
 DOUBLE = torch.float64
 CELLS = [(row, column) for row in ROWS for column in COLUMNS]
@@ -45,7 +45,7 @@ def test_the_table_finds_a_difference():
 # ------------------------------------------------------------------ derivatives and graphs
 
 
-@pytest.mark.parametrize("kernel", ["auto", "cpu"])
+@pytest.mark.parametrize("kernel", ["auto", "eager"])
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_second_derivatives_of_a_layer_are_the_same_under_autocast(name, kernel):
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from urgates.gates import GATES
-from urgates.lab import figures
+from urgates.lab.book import figures
 
 ROOT = Path(__file__).parents[1]
 

@@ -77,14 +77,14 @@ def test_reference_gradients_are_right_to_second_order(name, cell, keep_reset):
 @pytest.mark.parametrize("T", [0, 1, 2, 63])
 def test_cpu_equals_reference(name, cell, keep_reset, T):
     r, args = problem(cell, keep_reset, name, T, zoneout=T == 63)
-    check(gradients(r, args, "cpu"), gradients(r, args, "reference"))
+    check(gradients(r, args, "eager"), gradients(r, args, "reference"))
 
 
 @pytest.mark.parametrize(("B", "H"), [(1, 1), (1, 7), (5, 3), (2, 17)])
 @pytest.mark.parametrize("name", ["-", "UR", "O"])
 def test_cpu_takes_odd_sizes(name, B, H):
     r, args = problem("lstm", True, name, 4, B, H)
-    check(gradients(r, args, "cpu"), gradients(r, args, "reference"))
+    check(gradients(r, args, "eager"), gradients(r, args, "reference"))
 
 
 @pytest.mark.parametrize("name", ["-", "O", "UR"])
@@ -93,7 +93,7 @@ def test_single_precision_stays_close_over_long_sequences(name):
     for k, scale in ((1, 0.5), (3, 0.2)):
         args[k] = (args[k] * scale).detach().requires_grad_()
     wide = [None if a is None else a.detach().double().requires_grad_() for a in args]
-    found = (gradients(r, args, kernel) for kernel in ("cpu", "reference"))
+    found = (gradients(r, args, kernel) for kernel in ("eager", "reference"))
     truth = gradients(r, wide, "reference")
     assert_rounded(*(dict(enumerate(tensors)) for tensors in (*found, truth)))
 
@@ -107,12 +107,12 @@ def test_double_backward_through_the_op(name, cell):
     def f(*given):
         given = list(given)
         full = [None if a is None else given.pop(0) for a in args[:7]]
-        return kernels.scan(r, *full, *args[7:], kernel="cpu")[: 2 if cell == "lstm" else 1]
+        return kernels.scan(r, *full, *args[7:], kernel="eager")[: 2 if cell == "lstm" else 1]
 
     assert torch.autograd.gradgradcheck(f, inputs)
 
 
-@pytest.mark.parametrize("kernel", ["reference", "cpu"])
+@pytest.mark.parametrize("kernel", ["reference", "eager"])
 def test_non_contiguous_input(kernel):
     r, args = problem("lstm", True, "UR", 5)
     turned = [None if a is None else a.detach().mT.contiguous().mT for a in args[:7]]
@@ -122,7 +122,7 @@ def test_non_contiguous_input(kernel):
 
 def test_models_do_not_touch_each_other():
     r, args = problem("lstm", True, "UR", 5, M=3)
-    together = gradients(r, args, "cpu")
+    together = gradients(r, args, "eager")
     for m in range(3):
         alone = [None if a is None else a[m : m + 1].detach().requires_grad_() for a in args]
         hs, _ = kernels.scan(r, *alone)
@@ -160,7 +160,7 @@ def test_a_sweep_reaches_the_kernel_as_one_call(monkeypatch):
         "forward",
         lambda r, x, training: calls.append(x.x.shape) or original(r, x, training),
     )
-    models = [urgates.LSTM(3, 4, kernel="cpu") for _ in range(5)]
+    models = [urgates.LSTM(3, 4, kernel="eager") for _ in range(5)]
     stacked, _ = stack_module_state(models)
     vmap(lambda p, x: functional_call(models[0], p, (x,))[0])(stacked, torch.randn(5, 7, 2, 3))
     assert calls == [(5, 7, 2, 3)]
@@ -176,17 +176,17 @@ def test_runs_repeat_to_the_bit():
 def test_ops_are_well_formed(cell):
     r, args = problem(cell, True, "UR", 3)
     args = [None if a is None else a.detach() for a in args]
-    inputs = (r.key, "cpu", True, *args)
+    inputs = (r.key, "eager", True, *args)
     checks = ("test_schema", "test_faketensor")  # autograd is the Function's, not the op's
     torch.library.opcheck(torch.ops.urgates.scan.default, inputs, test_utils=checks)
     hs, c, *states = torch.ops.urgates.scan(*inputs)
-    backward = (r.key, "cpu", True, *args, hs, *states, torch.ones_like(hs), torch.ones_like(c))
+    backward = (r.key, "eager", True, *args, hs, *states, torch.ones_like(hs), torch.ones_like(c))
     torch.library.opcheck(torch.ops.urgates.scan_backward.default, backward, test_utils=checks)
 
 
 def test_third_derivatives_equal_the_reference():
     found = []
-    for kernel in ("reference", "cpu"):
+    for kernel in ("reference", "eager"):
         torch.manual_seed(0)
         layer = urgates.LSTM(3, 4, dtype=DOUBLE, kernel=kernel)
         x = torch.ones(2, 1, 3, dtype=DOUBLE, requires_grad=True)
@@ -200,7 +200,7 @@ def test_third_derivatives_equal_the_reference():
 
 def test_time_and_memory_grow_linearly_not_quadratically():
     """Ops per step stay the same: indexing gx[t] would touch all T steps in each of T backwards."""
-    m = copy.deepcopy(urgates.LSTM(2, 4, kernel="cpu"))
+    m = copy.deepcopy(urgates.LSTM(2, 4, kernel="eager"))
     counts = []
     for T in (50, 100):
         with torch.profiler.profile(
@@ -214,7 +214,7 @@ def test_time_and_memory_grow_linearly_not_quadratically():
 
 
 def test_available_names_the_back_ends():
-    assert {"reference", "cpu"} <= set(kernels.available())
+    assert {"reference", "eager"} <= set(kernels.available())
     with pytest.raises(ValueError, match="kernel must be one of"):
         kernels.choose("gpu")
 
@@ -243,7 +243,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(place, bad, message):
         kernels.scan(r, **(good | {place: bad}))
 
 
-@pytest.mark.parametrize("kernel", ["auto", "cpu"])
+@pytest.mark.parametrize("kernel", ["auto", "eager"])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_first_and_second_derivatives_inside_autocast_are_those_outside(cell, kernel):
     torch.manual_seed(0)

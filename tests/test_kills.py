@@ -5,8 +5,8 @@ import contextlib
 import kills
 import pytest
 
-from urgates.lab import publishing
-from urgates.lab.notebooks import check
+from urgates.lab.book import publishing
+from urgates.lab.book.notebooks import check
 
 
 @pytest.fixture(scope="module")

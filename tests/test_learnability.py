@@ -9,8 +9,8 @@ import torch
 from scipy import integrate, optimize
 
 from urgates.gates import refine
-from urgates.learnability import Problem
-from urgates.saturation import activation, fast, refined, sigmoid, smoothstep, softsign
+from urgates.theory.learnability import Problem
+from urgates.theory.saturation import activation, fast, refined, sigmoid, smoothstep, softsign
 
 REFINE = refined()
 GATES = {g.name: g for g in (softsign, sigmoid, fast, smoothstep, REFINE)}

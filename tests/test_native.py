@@ -12,7 +12,8 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import urgates
 from urgates import GATES, kernels
-from urgates.kernels import Inputs, Recurrence, build, cpu, native, reference
+from urgates.kernels import Inputs, Recurrence, build, native, reference
+from urgates.kernels import eager as cpu
 from urgates.kernels.reference import Gradients
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
@@ -150,7 +151,7 @@ def test_layers_stack_to_one_call_and_equal_the_torch_kernel(name, cell):
     def gradients(module):
         return torch.autograd.grad(losses(module).sum(), list(parameters.values()))
 
-    slow = getattr(urgates, cell)(3, 18, gate=name, kernel="cpu")
+    slow = getattr(urgates, cell)(3, 18, gate=name, kernel="eager")
     assert_close("loss", losses(models[0]), losses(slow))
     for name, a, b in zip(parameters, gradients(models[0]), gradients(slow), strict=True):
         assert_close(name, a, b, 3e-6)  # two single roundings
@@ -239,7 +240,7 @@ def test_auto_takes_it_where_it_fits():
     r = Recurrence("lstm", urgates.gate("UR"))
     single, double = torch.zeros(1), torch.zeros(1, dtype=torch.float64)
     assert kernels.choose("auto", r, single) == "native"
-    assert kernels.choose("auto", r, double) == "cpu"
+    assert kernels.choose("auto", r, double) == "eager"
     with pytest.raises(ValueError, match="kernel 'native' cannot run: it takes float32"):
         kernels.choose("native", r, double)
 

@@ -19,9 +19,9 @@ import pytest
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
 from urgates.__main__ import main
-from urgates.lab import notebooks, publishing, runner
-from urgates.lab.runs import Runs
-from urgates.lab.storage import load_checkpoint, locked, owned
+from urgates.lab.book import notebooks, publishing, runner
+from urgates.lab.store.files import load_checkpoint, locked, owned
+from urgates.lab.store.runs import Runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = notebooks.find(root=ROOT)
@@ -340,7 +340,7 @@ def test_interrupting_ends_the_kernels(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 def test_interrupting_saves_what_was_trained_and_says_how_to_go_on(tmp_path):
     cell = (
-        "from dataclasses import replace\nimport kills\nfrom urgates.lab.training import train\n"
+        "from dataclasses import replace\nimport kills\nfrom urgates.lab.train import train\n"
         "p = replace(kills.TINY, steps=10**6, log_every=1)\n"
         f"train(p, 'lstm', 'UR', (1,), {str(tmp_path)!r}, 'cpu', checkpoint_seconds=1e9)"
     )

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 import urgates
-from urgates.lab import figures, notebooks
-from urgates.lab.claims import HEADLINES, TABLES, VERDICTS, counts, stored, summary
-from urgates.lab.ledger import CLAIMS
+from urgates.lab.book import figures, notebooks
+from urgates.lab.book.claims import HEADLINES, TABLES, VERDICTS, counts, stored, summary
+from urgates.lab.book.ledger import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[1]
 UNATTEMPTED = {"G65", *(f"G{k}" for k in range(71, 77))}  # language, agents, programs

@@ -9,12 +9,13 @@ from plain_lstm import best_accuracy, permutation
 from sklearn.datasets import load_digits
 from torch import nn
 
-from urgates.lab.networks import build
-from urgates.lab.protocols import protocol
-from urgates.lab.runs import Runs
-from urgates.lab.scores import accuracies
+from urgates.lab.experiments import protocol
+from urgates.lab.experiments.images import accuracies
+from urgates.lab.learners.networks import build
+from urgates.lab.learners.supervised import Stack
+from urgates.lab.store.runs import Runs
 from urgates.lab.tasks import bit_reversal
-from urgates.lab.training import Stack, train
+from urgates.lab.train import train
 
 SEEDS = (1, 2, 3)
 

@@ -6,9 +6,11 @@ from io import StringIO
 import pytest
 from tqdm import tqdm
 
-from urgates.lab import progress, protocols, runs, training
+from urgates.lab import experiments, progress
+from urgates.lab import train as training
+from urgates.lab.book import runs
+from urgates.lab.experiments import Protocol
 from urgates.lab.progress import Progress, tell
-from urgates.lab.protocols import Protocol
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_training_tells_its_plan_its_steps_and_its_end(told, tmp_path, monkeypat
         lr=1e-3, log_every=4, gates=("-", "R"), downsize=2,
     )  # fmt: skip
     monkeypatch.setattr(training, "_TELL_SECONDS", -1.0)  # at every step
-    monkeypatch.setitem(protocols.PROTOCOLS, ("adding", "smoke"), tiny)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("adding", "smoke"), tiny)
     keys = [(tiny, "lstm", gate) for gate in tiny.gates]
     lines = []
     path = told.notebooks["31_toy"].path

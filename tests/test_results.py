@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from urgates.__main__ import main
 from urgates.gates import GATES
-from urgates.lab import Bench, claims, protocols, show_source
-from urgates.lab.claims import (
+from urgates.lab import Bench, experiments, show_source
+from urgates.lab.book import claims
+from urgates.lab.book.claims import (
     IMPRECISE,
     TABLES,
     UNTESTABLE,
@@ -26,10 +27,10 @@ from urgates.lab.claims import (
     stored,
     verdict,
 )
-from urgates.lab.ledger import CLAIMS, KINDS
-from urgates.lab.protocols import protocol
-from urgates.lab.runs import Runs, final_loss, run_missing, solved, steps_to, stuck
-from urgates.lab.training import train
+from urgates.lab.book.ledger import CLAIMS, KINDS
+from urgates.lab.experiments import protocol
+from urgates.lab.store.runs import Runs, final_loss, solved, steps_to, stuck
+from urgates.lab.train import run_missing, train
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = replace(
@@ -50,7 +51,7 @@ def checkout(tmp_path, monkeypatch):
     for folder in ("notebooks", "urgates"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "smoke"), TINY)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "smoke"), TINY)
     return tmp_path
 
 
@@ -177,7 +178,7 @@ def test_seeds_begun_together_go_on_together(tmp_path):
 def test_a_sweep_trains_only_the_rates_and_seeds_that_are_missing(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "urgates.lab.runs.train", lambda *key, rates, **_: asked.append((rates, key[3]))
+        "urgates.lab.store.runs.train", lambda *key, rates, **_: asked.append((rates, key[3]))
     )
     rates = (TINY.lr, 1e-2, 1e-3)
     run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, rates=rates)
@@ -216,9 +217,9 @@ def test_interrupted_jobs_do_not_begin_others(tmp_path, monkeypatch):
         time.sleep(0.1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("urgates.lab.runs._train_until", interrupted)
+    monkeypatch.setattr("urgates.lab.store.runs._train_until", interrupted)
     monkeypatch.setattr(
-        "urgates.lab.runs.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(max_workers=1)
+        "urgates.lab.store.runs.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(max_workers=1)
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     keys = [(TINY, "lstm", gate) for gate in GATES]
@@ -409,7 +410,7 @@ def test_smoke_trains_and_a_claim_stays_undecided(checkout, capsys):
 
 def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
     p = replace(TINY, preset="laptop", seeds=3)
-    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "laptop"), p)
     bench = Bench("31_synthetic_memory", preset="laptop")
     runs = bench.runs("copy")
     out = capsys.readouterr().out
@@ -430,8 +431,9 @@ def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
 
 def test_runs_of_another_notebook_are_read_and_never_trained(checkout, monkeypatch, capsys):
     p = replace(TINY, preset="laptop", seeds=3)
-    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
-    monkeypatch.setattr("urgates.lab.results.run_missing", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "laptop"), p)
+    trained = lambda *_, **__: pytest.fail("trained")  # noqa: E731
+    monkeypatch.setattr("urgates.lab.book.bench.run_missing", trained)
     store(checkout / "figures/31/runs", "-", 1, [2.1] * 4)
     for recompute in (False, True):
         bench = Bench("32", preset="laptop", recompute=recompute)
@@ -445,7 +447,7 @@ def test_runs_of_another_notebook_are_read_and_never_trained(checkout, monkeypat
 
 def test_a_claim_on_several_groups_needs_the_seeds_of_all(checkout, monkeypatch, capsys):
     p = replace(TINY, preset="laptop", seeds=3)
-    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "laptop"), p)
     for seed in (1, 2, 3):
         store(checkout / "figures/31/runs", "-", seed, [2.1] * 4)
         store(checkout / "figures/32/runs", "-", seed, [2.1] * 4)
@@ -479,7 +481,7 @@ def test_runs_at_one_rate_of_a_sweep(checkout):
 
 def test_a_filter_of_gates_cannot_decide_claims_about_others(checkout, monkeypatch):
     p = replace(TINY, preset="laptop", seeds=3)
-    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "laptop"), p)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "laptop"), p)
     for seed in (1, 2, 3):
         for gate in ("-", "UR"):
             store(checkout / "figures/31/runs", gate, seed, [2.1, 2.1, 2.1, 2.05])
@@ -569,7 +571,7 @@ def test_a_saved_figure_is_shown_with_its_alternative_text_and_reading(checkout,
 
 
 def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
-    from urgates.lab.timing import Case
+    from urgates.lab.book.timing import Case
 
     cases = [Case(hidden=8, time=3, batch=2, inputs=1, downsize=4)]
     how = {"pairs": 1, "threads": 1, "seconds": 0.001}

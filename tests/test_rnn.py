@@ -14,11 +14,11 @@ from urgates import GATES, gate
 from urgates.gates import refine
 
 DOUBLE = torch.float64
-KERNELS = ("reference", "cpu")
+KERNELS = ("reference", "eager")
 BEYOND = ("F", "S", "UFR", "USM")  # some of the gates beyond Table 1
 
 
-def twins(name: str, *args, kernel="cpu", **options):
+def twins(name: str, *args, kernel="eager", **options):
     """torch's module and ours with the same weights, in double precision."""
     torch.manual_seed(0)
     theirs = getattr(nn, name)(*args, **options, dtype=DOUBLE)

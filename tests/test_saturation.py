@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from urgates.gates import band, refine
-from urgates.saturation import (
+from urgates.theory import gradient_bounds
+from urgates.theory.saturation import (
     activation,
     compare,
     fast,
@@ -16,7 +17,6 @@ from urgates.saturation import (
     smoothstep,
     softsign,
 )
-from urgates.theory import gradient_bounds
 
 REFINE = refined()
 GATES = {g.name: g for g in (softsign, sigmoid, fast, smoothstep, REFINE)}

@@ -6,19 +6,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from urgates.lab.protocols import protocol
-from urgates.lab.records import run_stem
-from urgates.lab.runs import Runs
-from urgates.lab.scores import (
-    accuracies,
-    at_best_rate,
-    best_run,
-    best_stable,
-    ends,
-    outcomes,
-    thinned,
-    words,
-)
+from urgates.lab.experiments import protocol
+from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable
+from urgates.lab.experiments.memory import ends, outcomes, thinned, words
+from urgates.lab.store.record import run_stem
+from urgates.lab.store.runs import Runs
 
 P = replace(protocol("pmnist", "laptop"), lr=0.01, steps=20, log_every=5, eval_every=5)
 SLOW, FAST = 0.01, 0.1

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from urgates.lab.seeds import above, all_of, below, leads
+from urgates.lab.experiments.seeds import above, all_of, below, leads
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 
 import urgates
 from urgates import GATES, starts
-from urgates.lab.networks import CELLS, build
-from urgates.lab.protocols import protocol
+from urgates.lab.experiments import protocol
+from urgates.lab.learners.networks import CELLS, build
 
 INPUTS, H = 100, 300
 DEVIATION = {  # a uniform draw on ±b has b/√3, a normal cut at two deviations .8796 of its own

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from urgates.lab.networks import trained
-from urgates.lab.records import begun
-from urgates.lab.runs import Runs, final_loss, run_missing
-from urgates.lab.storage import CheckpointError, load_checkpoint, save_checkpoint
-from urgates.lab.stored import read_record
+from urgates.lab.store.files import CheckpointError, load_checkpoint, save_checkpoint
+from urgates.lab.store.record import begun
+from urgates.lab.store.runs import Runs, final_loss
+from urgates.lab.store.stored import read_record
+from urgates.lab.train import run_missing, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = "copy_lstm_UR_smoke"

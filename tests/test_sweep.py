@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from urgates.gates import gate
-from urgates.lab import protocols
-from urgates.lab.protocols import protocol
+from urgates.lab import experiments
+from urgates.lab.experiments import protocol
 from urgates.lab.sweep import QUEUE, Training, each, table, work
-from urgates.lab.training import train
+from urgates.lab.train import train
 
 TINY = replace(
     protocol("copy", "smoke"),
@@ -25,7 +25,7 @@ TINY = replace(
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setitem(protocols.PROTOCOLS, ("copy", "smoke"), TINY)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "smoke"), TINY)
     return Training("31_synthetic_memory", "copy", "smoke", "UR", (1, 2), until=20)
 
 

@@ -5,8 +5,8 @@ import torch
 from tolerances import assert_close
 
 from urgates.__main__ import main
-from urgates.lab import timing
-from urgates.lab.timing import Case, PlainLoop
+from urgates.lab.book import timing
+from urgates.lab.book.timing import Case, PlainLoop
 from urgates.rnn import LSTM
 
 TINY = {"hidden": 8, "time": 5, "batch": 2, "inputs": 3, "downsize": 4}

@@ -14,14 +14,15 @@ import torch
 from tolerances import assert_close
 from torch.func import functional_call
 
-from urgates.lab import storage
-from urgates.lab.networks import build, trained
-from urgates.lab.protocols import PROTOCOLS, Protocol, protocol
-from urgates.lab.records import begun
-from urgates.lab.storage import CheckpointError, load_checkpoint, locked, save_checkpoint
+from urgates.lab.experiments import PROTOCOLS, Protocol, protocol
+from urgates.lab.learners.networks import build
+from urgates.lab.learners.supervised import Stack, choose_device
+from urgates.lab.store import files as storage
+from urgates.lab.store.files import CheckpointError, load_checkpoint, locked, save_checkpoint
+from urgates.lab.store.record import begun
 from urgates.lab.tasks import Pixels
 from urgates.lab.tasks.images import SCORES
-from urgates.lab.training import Stack, choose_device, train
+from urgates.lab.train import train, trained
 
 TINY = replace(
     protocol("copy", "smoke"), task_options={"length": 3}, hidden=16, batch=4, steps=40, log_every=5
@@ -392,8 +393,9 @@ def test_bad_cell_and_device_are_named():
 RUN = """
 import os, signal, sys
 from dataclasses import replace
-from urgates.lab.protocols import protocol
-from urgates.lab.training import Stack, train
+from urgates.lab.experiments import protocol
+from urgates.lab.learners.supervised import Stack
+from urgates.lab.train import train
 
 advance = Stack.advance
 

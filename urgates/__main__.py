@@ -22,7 +22,8 @@ from urgates.lab import places
 def _run(options: argparse.Namespace) -> int:
     scripts, given = places.find(options.notebooks), _given(options.parameter)
     bare = [] if options.recompute else _without_runs(scripts, options)
-    from urgates.lab import notebooks, results
+    from urgates.lab.book import bench as results
+    from urgates.lab.book import notebooks
 
     parameters = {"preset": options.preset, "recompute": options.recompute}
     for script in scripts:
@@ -76,7 +77,8 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _execute(options: argparse.Namespace, scripts: list[Path], **how) -> int:
-    from urgates.lab import progress, runner
+    from urgates.lab import progress
+    from urgates.lab.book import runner
 
     start = time.monotonic()
     with progress.Progress() as told:
@@ -104,7 +106,7 @@ def _claims(_: argparse.Namespace) -> int:
 
 
 def _links(_: argparse.Namespace) -> int:
-    from urgates.lab import notebooks
+    from urgates.lab.book import notebooks
 
     changed = notebooks.link()
     print(f"links written anew in {len(changed)} notebooks")
@@ -113,7 +115,7 @@ def _links(_: argparse.Namespace) -> int:
 
 def _refresh_readme() -> str:
     """Write README's generated parts anew; returns the scoreboard."""
-    from urgates.lab import claims, notebooks
+    from urgates.lab.book import claims, notebooks
 
     readme = places.checkout() / "README.md"
     notebooks.refresh(readme, "claims", claims.summary())
@@ -127,8 +129,8 @@ def _time(options: argparse.Namespace) -> int:
         raise ValueError(f"csv must be a file in a folder that exists, got {options.csv!r}")
     from itertools import product
 
-    from urgates.lab import timing
-    from urgates.lab.training import choose_device
+    from urgates.lab.book import timing
+    from urgates.lab.learners.supervised import choose_device
 
     sizes = ("hidden", "time", "batch", "inputs", "models")
     cases = [

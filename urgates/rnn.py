@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from urgates import checks, kernels
 from urgates.gated import PARAMETERS, Gated, without_autocast
 from urgates.gates import Gate
-from urgates.kernels.cpu import forward, replay
+from urgates.kernels.eager import forward, replay
 from urgates.kernels.reference import Inputs, wide
 
 

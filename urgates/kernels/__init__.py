@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from urgates.kernels import cpu, memory, native, reference, triton
+from urgates.kernels import eager, memory, native, reference, triton
 from urgates.kernels.reference import Inputs, Recurrence, States, by_key, wide
 
 __all__ = [
@@ -26,11 +26,11 @@ __all__ = [
     "unavailable",
 ]
 
-BACKENDS = {"triton": triton, "native": native, "cpu": cpu}
-FASTEST = {"cuda": "triton", "cpu": "native"}  # what "auto" takes there, else "cpu"
+BACKENDS = {"triton": triton, "native": native, "eager": eager}
+FASTEST = {"cuda": "triton", "cpu": "native"}  # what "auto" takes there, else "eager"
 _ABOUT = {
     "reference": "plain torch with an autograd graph per step: the truth, and slow",
-    "cpu": "torch ops without a graph per step, on any device",
+    "eager": "torch ops without a graph per step, on any device",
     "native": "a compiled loop, float32 on the CPU; compiles at its first use",
     "triton": "Triton kernels, float32 and 16 bits, on a GPU; compile at their first use",
 }
@@ -71,7 +71,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     if r is None or x is None:
         return kernel
     name = FASTEST.get(x.device.type, "cpu") if kernel == "auto" else kernel
-    if name in ("cpu", "reference"):
+    if name in ("eager", "reference"):
         return name
     reason = BACKENDS[name].unfit(x)
     if reason is None:
@@ -82,7 +82,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
             _say_once(reason)
     if kernel != "auto":
         raise ValueError(f"kernel {kernel!r} cannot run: {reason}")
-    return "cpu"
+    return "eager"
 
 
 def _broken(name: str, key: str) -> str | None:
@@ -107,7 +107,7 @@ def _backend(kernel: str, r: Recurrence, x: Tensor):
 
 @cache
 def _say_once(reason: str) -> None:
-    warnings.warn(f"the slower kernel 'cpu' runs: {reason}", stacklevel=2)
+    warnings.warn(f"the slower kernel 'eager' runs: {reason}", stacklevel=2)
 
 
 def scan(

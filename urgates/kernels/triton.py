@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from urgates import symbolic
-from urgates.kernels.cpu import through_input_side
+from urgates.kernels.eager import through_input_side
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States, by_key
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

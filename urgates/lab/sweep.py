@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from urgates.lab.protocols import Protocol, protocol
-from urgates.lab.records import run_stem
-from urgates.lab.storage import read_json
-from urgates.lab.training import train
+from urgates.lab.experiments import Protocol, protocol
+from urgates.lab.store.files import read_json
+from urgates.lab.store.record import run_stem
+from urgates.lab.train import train
 
 _TOLD = {"status": str, "steps": int, "wall_seconds": int | float}
 SOLVED = 0.01  # of the baseline's loss: nothing is left to learn

@@ -1,16 +1,19 @@
 """The networks that are trained: a recurrent layer, started as the protocol says, and a head."""
 
+from __future__ import annotations
+
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from urgates import starts
 from urgates.gates import gate as find_gate
-from urgates.lab.protocols import Protocol
-from urgates.lab.stored import read_model
 from urgates.rnn import GRU, LSTM
+
+if TYPE_CHECKING:
+    from urgates.lab.experiments.protocol import Protocol
 
 CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
 
@@ -63,14 +66,3 @@ def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(protocol, cell, gate)
-
-
-def trained(protocol: Protocol, cell: str, gate: str, seed: int, folder: Path) -> Network:
-    """The network that a finished run left in `folder`, as it was at its best validation.
-
-    Raises ValueError if there is none (protocols with `keep_models` leave them), if its file is
-    not the one that was left, or if it was trained under another protocol.
-    """
-    network = Network(protocol, cell, gate)
-    network.load_state_dict(read_model(folder, protocol, cell, gate, seed))
-    return network.eval()

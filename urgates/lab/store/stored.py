@@ -4,14 +4,20 @@ The JSON of a run knows the checksums of its CSV and of its model; a stack of ru
 the JSONs of all its models say so.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 from torch import Tensor
 
-from urgates.lab.protocols import Protocol
-from urgates.lab.records import model_path, run_stem
-from urgates.lab.storage import check_keys, read_json, sha256
+from urgates.lab.store.files import check_keys, read_json, sha256
+from urgates.lab.store.record import model_path, run_stem
+
+if TYPE_CHECKING:
+    from urgates.lab.experiments import Protocol
+
 
 COMPLETE = ("finished", "diverged")
 _RESTORE = "Put the file back; or delete that JSON, and start the run again"

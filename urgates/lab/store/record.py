@@ -8,6 +8,8 @@ JSONs included. Models and JSONs are written from it, however often it takes; a 
 complete once the JSONs of its whole stack say so, and its JSON binds the CSV and the model.
 """
 
+from __future__ import annotations
+
 import platform
 import re
 import subprocess
@@ -16,13 +18,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from urgates import kernels
-from urgates.lab.protocols import Protocol
-from urgates.lab.storage import (
+from urgates.lab.store.files import (
     PUT_BACK,
     CheckpointError,
     CsvLog,
@@ -34,6 +36,10 @@ from urgates.lab.storage import (
     write_atomically,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from urgates.lab.experiments import Protocol
+
 
 _NUMBER = int | float
 _STATE = {
@@ -316,7 +322,7 @@ def device_name(device: str) -> str:
 @cache
 def commit() -> str:
     """Short hash of the checkout this library runs from, "+" if it was changed; else "unknown"."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     git = ["git", "-C", str(here)]
     try:
         head = subprocess.run(

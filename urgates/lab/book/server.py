@@ -5,7 +5,7 @@ pyproject.toml installs the file in `data/` by which Jupyter finds this extensio
 
 
 def _jupyter_server_extension_points() -> list[dict]:
-    return [{"module": "urgates.lab.server"}]
+    return [{"module": "urgates.lab.book.server"}]
 
 
 def _load_jupyter_server_extension(app) -> None:
@@ -13,6 +13,6 @@ def _load_jupyter_server_extension(app) -> None:
 
 
 def _hook(**saved) -> None:
-    from urgates.lab.notebooks import keep_published  # at the first save, not at every start
+    from urgates.lab.book.notebooks import keep_published  # at the first save, not at every start
 
     keep_published(**saved)

@@ -13,26 +13,26 @@ import numpy as np
 import pandas as pd
 
 from urgates.gates import gate as find_gate
-from urgates.lab import protocols
-from urgates.lab.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
-from urgates.lab.networks import Network, trained
+from urgates.lab import experiments
+from urgates.lab.book.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
+from urgates.lab.book.timing import Case, measure
+from urgates.lab.experiments import Protocol
+from urgates.lab.learners.networks import Network
+from urgates.lab.learners.supervised import choose_device
 from urgates.lab.places import PRESETS, checkout
-from urgates.lab.protocols import Protocol
-from urgates.lab.records import commit, device_name
-from urgates.lab.runs import (
+from urgates.lab.store.files import write_atomically, write_json
+from urgates.lab.store.record import commit, device_name
+from urgates.lab.store.runs import (
     Runs,
     completed,
     final_loss,
     provenance,
-    run_missing,
     several,
     solved,
     steps_to,
     stuck,
 )
-from urgates.lab.storage import write_atomically, write_json
-from urgates.lab.timing import Case, measure
-from urgates.lab.training import choose_device
+from urgates.lab.train import run_missing, trained
 
 __all__ = [
     "Bench",
@@ -107,7 +107,7 @@ class Bench:
 
     def protocol(self, task: str) -> Protocol:
         """The protocol of a task at this preset."""
-        return protocols.protocol(task, self.preset)
+        return experiments.protocol(task, self.preset)
 
     def runs(
         self,
@@ -224,7 +224,7 @@ class Bench:
         else:
             word = verdict(claim.kind, holds, several(runs)[0].protocol.preset, completed(runs))
             evidence = provenance(runs)
-            scales = dict.fromkeys(group.protocol.scale for group in several(runs))
+            scales = dict.fromkeys(experiments.scale(group.protocol) for group in several(runs))
             evidence["scale"] = "; ".join(filter(None, scales))
         self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -253,7 +253,7 @@ class Bench:
         """
         from IPython.display import Markdown, display
 
-        from urgates.lab import figures  # matplotlib takes a second to import
+        from urgates.lab.book import figures
 
         evidence = {"preset": "exact", "seeds": [], "device": device_name(self.device)}
         evidence |= {"commit": commit()}

@@ -20,7 +20,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from urgates.lab.look import STYLE, VERDICT, facets, legend, level, start, style, subplots
+from urgates.lab.book.look import STYLE, VERDICT, facets, legend, level, start, style, subplots
+from urgates.lab.store.runs import smoothed
 
 __all__ = [
     "STYLE",
@@ -42,7 +43,6 @@ __all__ = [
     "start",
     "style",
     "subplots",
-    "thinned",
     "verdict_bars",
 ]
 
@@ -105,12 +105,6 @@ def curves(
     return pd.concat(plotted, ignore_index=True) if plotted else frame.head(0)
 
 
-def thinned(frame: pd.DataFrame, y: str, stretch: int) -> pd.DataFrame:
-    """Means of `y` over stretches of so many steps, by run: columns gate, seed, step, `y`."""
-    step = np.ceil(frame.step.astype(float) / stretch) * stretch
-    return frame.groupby(["gate", "seed", step], sort=False)[y].mean().reset_index()
-
-
 def memory_curves(ax: Axes, frame: pd.DataFrame, baseline: float) -> pd.DataFrame:
     """`curves` of losses on a log scale, with the lines that claims speak of.
 
@@ -147,7 +141,7 @@ def accuracy_curves(axes: Sequence[Axes], frame: pd.DataFrame) -> pd.DataFrame:
         The plotted numbers.
     """
     stretch = max(frame.step.min(), frame.step.max() // 80)
-    train = thinned(frame, "accuracy", stretch)
+    train = smoothed(frame, "accuracy", stretch)
     valid = frame.dropna(subset="valid_accuracy")
     parts = [
         curves(axes[0], train, "accuracy", ylabel="training accuracy"),

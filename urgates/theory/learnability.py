@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from urgates.saturation import Activation, sigmoid
+from urgates.theory.saturation import Activation, sigmoid
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from urgates.lab.ledger import CLAIMS
+from urgates.lab.book.ledger import CLAIMS
 from urgates.lab.places import checkout
-from urgates.lab.storage import check_keys, read_json
+from urgates.lab.store.files import check_keys, read_json
 
 IMPRECISE, UNTESTABLE = "imprecise", "not testable here"
 VERDICTS = (

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from urgates.lab.comparison import (
+from urgates.lab.book.comparison import (
     ABSENT,
     BOTH_REFUSE,
     COLUMNS,

@@ -17,11 +17,11 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from urgates.lab.figures import VOLATILE
-from urgates.lab.notebooks import blemishes
+from urgates.lab.book.figures import VOLATILE
+from urgates.lab.book.notebooks import blemishes
 from urgates.lab.places import LANDING
-from urgates.lab.storage import locked, owned, read_json, write_atomically, write_json
-from urgates.lab.stored import read_record
+from urgates.lab.store.files import locked, owned, read_json, write_atomically, write_json
+from urgates.lab.store.stored import read_record
 
 
 @contextmanager

@@ -1,36 +1,28 @@
-"""The supervised loop: the seeds of one (task, cell, gate) train together as one stack of models.
+"""The supervised learner: M models (seeds × rates) of one cell and gate that train as one stack.
 
-M models (seeds), B batch, T time steps, I inputs, H hidden units; a stacked parameter is
-[M, *shape]. Every seed has its own weights and its own data stream, the same for every gate (D.1);
-Adam, and clipping by the global norm of each model. A model whose loss or gradient is no longer
-finite is frozen and recorded as diverged; the others do not notice.
-A run is a CSV of losses and a JSON of provenance; a killed run resumes from its checkpoint and
-ends with the very bytes it would have ended with.
+M models, B batch, T time steps, I inputs, H hidden units; a stacked parameter is [M, *shape].
+Every seed has its own weights and its own data stream, the same for every gate (D.1); Adam, and
+clipping by the global norm of each model. A model whose loss or gradient is no longer finite is
+frozen and recorded as diverged; the others do not notice.
 """
 
-import ctypes
-import signal
-import sys
-import threading
-import time
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
-from tqdm import tqdm
 
-from urgates.lab.networks import build
-from urgates.lab.progress import tell
-from urgates.lab.protocols import Protocol
-from urgates.lab.records import Record, run_stem
-from urgates.lab.storage import locked
+from urgates.lab.learners.networks import build
 from urgates.lab.tasks.base import draws
 
+if TYPE_CHECKING:
+    from urgates.lab.experiments.protocol import Protocol
+
 _EVAL_BATCH = 500
-_TELL_SECONDS = 1.0
 
 
 def choose_device(device: str) -> str:
@@ -223,127 +215,3 @@ class Stack:
 def _along(per_model: Tensor, like: Tensor) -> Tensor:
     """[M] as [M, 1, …] with the dimensions of `like`."""
     return per_model.view(-1, *[1] * (like.dim() - 1))
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse what it frees: fresh pages cost as much time as the recurrence."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block of its own for a large tensor
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
-
-
-def train(
-    protocol: Protocol,
-    cell: str,
-    gate: str,
-    seeds: Iterable[int],
-    out_dir: Path | str,
-    device: str = "auto",
-    *,
-    rates: Iterable[float] | None = None,
-    until: int = 0,
-    goal: float = 0.0,
-    limit_minutes: float = 0.0,
-    progress: bool = True,
-    checkpoint_seconds: float = 60.0,
-) -> None:
-    """Train one cell and gate as a stack, or go on where it was interrupted.
-
-    Its models are every seed at every rate of `rates` (the protocol's only, if not given). Writes
-    a CSV and a JSON per model and a checkpoint per stack into `out_dir`. `limit_minutes > 0`
-    stops in time, with status "partial"; the same call then goes on. So do `until` steps, and
-    `goal`, a loss that every living model is below over its last ten rows; the JSON then says
-    why it stopped. `progress` shows a bar on a terminal and a line per tenth elsewhere.
-
-    Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
-    files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
-    Ctrl-C ends the step, saves a checkpoint and raises KeyboardInterrupt.
-    """
-    keep_freed_memory()
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    begun = saved = time.monotonic()
-    seeds, rates = tuple(seeds), tuple(rates or (protocol.lr,))
-    lock = out_dir / f"{run_stem(protocol, cell, gate)}.lock"
-    with locked(lock), _interrupts() as interrupts, ExitStack() as closing:
-        stack = Stack(
-            *(protocol, cell, gate, seeds * len(rates), device),
-            rates=[rate for rate in rates for _ in seeds],
-        )
-        record = Record(stack, cell, gate, out_dir)
-        closing.callback(record.close)
-        name = run_stem(protocol, cell, gate, seeds, rates)
-        show = _Progress(
-            f"{protocol.task} {cell} {gate}", name, stack.step, protocol.steps, progress
-        )
-        closing.callback(show.close)
-        while not (ended := stack.done or record.stop(until, goal)):
-            if interrupts or 0 < 60 * limit_minutes < time.monotonic() - begun:
-                break
-            record.add(stack.advance())
-            show.count(stack.step)
-            if stack.step % protocol.log_every == 0:
-                show.row(stack.step, record.row())
-            if not stack.done and time.monotonic() - saved > checkpoint_seconds:
-                record.save()
-                saved = time.monotonic()
-        record.save()
-        tell(name, stack.step, stack.step if ended else protocol.steps)
-        if interrupts:
-            raise KeyboardInterrupt(
-                f"stopped after step {stack.step} of {protocol.steps}; the same call goes on there"
-            )
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """The signals of Ctrl-C so far, which do nothing else here: a step is made whole or not at all.
-
-    Elsewhere than in the main thread, or where Ctrl-C is ignored, it stays empty.
-    """
-    noted: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noted
-        return
-    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Progress:
-    """A bar on a terminal, else a printed line for every tenth of the steps, or nothing.
-
-    Whoever executes the notebook is told in any case.
-    """
-
-    def __init__(self, label: str, name: str, start: int, steps: int, wanted: bool):
-        self.label, self.step, self.steps, self.wanted = label, start, steps, wanted
-        self.name = name
-        tell(name, start, steps)
-        self.told = time.monotonic()
-        on_terminal = wanted and sys.stderr.isatty()
-        self.bar = tqdm(total=steps, initial=start, desc=label) if on_terminal else None
-
-    def count(self, step: int) -> None:
-        """Tell of the step, once in a while."""
-        if time.monotonic() - self.told > _TELL_SECONDS:
-            tell(self.name, step, self.steps)
-            self.told = time.monotonic()
-
-    def row(self, step: int, losses: list[float]) -> None:
-        """Show the losses of a new row."""
-        text = " ".join(f"{loss:.4g}" for loss in losses)
-        if self.bar is not None:
-            self.bar.update(step - self.step)
-            self.bar.set_postfix_str(f"loss {text}")
-        elif self.wanted and 10 * step // self.steps > 10 * self.step // self.steps:
-            print(f"{self.label}: step {step} of {self.steps}, loss {text}", flush=True)
-        self.step = step
-
-    def close(self) -> None:
-        """End the bar's line."""
-        if self.bar is not None:
-            self.bar.close()

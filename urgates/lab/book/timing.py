@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from urgates.gates import gate, positive_int, refine, update
-from urgates.lab.records import commit, device_name
-from urgates.lab.training import keep_freed_memory
+from urgates.lab.store.record import commit, device_name
+from urgates.lab.train import keep_freed_memory
 from urgates.rnn import GRU, LSTM
 
 OURS, TORCH = {"lstm": LSTM, "gru": GRU}, {"lstm": nn.LSTM, "gru": nn.GRU}

@@ -1,4 +1,4 @@
-"""Numbers that the paper prints, to stand beside ours (Gu et al., Tables 2, 3 and 6a)."""
+"""What the paper prints of pixel images, to stand beside ours (§3.2, Tables 2 and 3)."""
 
 import pandas as pd
 
@@ -41,18 +41,6 @@ TABLE_3 = pd.DataFrame(
     columns=["model", "source", "sMNIST", "pMNIST", "sCIFAR"],
 ).set_index("model")
 """Test accuracies [%]; `source` names the authors of rows that are not the paper's own."""
-
-TABLE_6A = pd.DataFrame(
-    {
-        "valid.": [34.3, 35.0, 34.3, 34.6, 34.0, 33.8, 33.6],
-        "test": [35.8, 36.4, 36.1, 35.8, 34.7, 34.9, 34.6],
-    },
-    index=["-", "C", "C, Tmax 8", "C, Tmax 11", "OM", "U", "UR"],
-)
-"""Perplexities on WikiText-103, by gate."""
-
-RAE_LSTM = pd.Series({"valid.": 36.0, "test": 36.4})
-"""The LSTM of 2,048 units of Rae et al. (2018), which D.3 starts from."""
 
 NON_RECURRENT = ["Transformer", "Temporal convolution", "TrellisNet"]
 

@@ -1,28 +1,27 @@
-"""Runs: training what is missing, reading what is stored, and the language of claims about runs.
+"""Runs: reading what is stored, and the language of claims about runs.
 
 A run is keyed by task, cell, gate, preset, learning rate and seed; `Runs` holds those of one task
 and cell.
 """
 
+from __future__ import annotations
+
 import io
-import os
-import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from functools import cached_property
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from urgates.lab.progress import tell
-from urgates.lab.protocols import Protocol
-from urgates.lab.records import begun, run_stem
-from urgates.lab.storage import complete_lines
-from urgates.lab.stored import COMPLETE, read_record
-from urgates.lab.training import train
+from urgates.lab.store.files import complete_lines
+from urgates.lab.store.record import run_stem
+from urgates.lab.store.stored import COMPLETE, read_record
+
+if TYPE_CHECKING:
+    from urgates.lab.experiments import Protocol
 
 
 class Runs:
@@ -57,12 +56,12 @@ class Runs:
     def __repr__(self) -> str:
         return f"{len(self.paths)} runs of {self.protocol.task} at {self.protocol.preset}"
 
-    def only(self, *gates: str) -> "Runs":
+    def only(self, *gates: str) -> Runs:
         """The runs of these gates: what a claim about them needs, and no more."""
         read = [gate for gate in gates if gate in self.read]
         return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read, self.rates)
 
-    def at(self, rate: float) -> "Runs":
+    def at(self, rate: float) -> Runs:
         """The runs at this learning rate."""
         return Runs(
             self.folder, self.protocol, self.cell, self.seeds, self.gates, self.read, (rate,)
@@ -193,106 +192,6 @@ def provenance(runs: Runs | Sequence[Runs]) -> dict:
     }
 
 
-def run_missing(
-    keys: Iterable[tuple[Protocol, str, str]],
-    seeds: Iterable[int],
-    folder: Path,
-    *,
-    rates: Iterable[float] | None = None,
-    jobs: int = 1,
-    device: str = "auto",
-    deadline: float = float("inf"),
-    progress: bool = True,
-) -> None:
-    """Train every (protocol, cell, gate) whose seeds are not complete in `folder`, at all `rates`.
-
-    Models that were begun together go on together; runs of an earlier protocol are moved aside
-    into `folder/old-<digest>/`. With `jobs` > 1, so many processes of one thread each share the
-    work. An error in one stack does not stop the others; the first is raised at the end.
-    """
-    folder = Path(folder)
-    rates = tuple(rates or ())
-    stacks = []
-    for p, cell, gate in keys:
-        missing = _missing(p, cell, gate, seeds, rates or (p.lr,), folder)
-        for some_rates, some in missing:
-            tell(run_stem(p, cell, gate, some, some_rates), 0, p.steps, planned=True)
-        if not missing:
-            tell(run_stem(p, cell, gate, seeds, rates), p.steps, p.steps, planned=True)
-        stacks += [(p, cell, gate, *key, folder, device, deadline, progress) for key in missing]
-    if jobs == 1 or len(stacks) < 2:
-        for stack in stacks:
-            _train_until(*stack)
-        return
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(_train_until, *stack) for stack in stacks]):
-                future.result()
-        except KeyboardInterrupt:  # each process has its own, and saves; the others do not begin
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _train_until(p, cell, gate, rates, seeds, folder, device, deadline, progress) -> None:
-    minutes = (deadline - time.time()) / 60
-    if minutes > 0:
-        limit = 0.0 if minutes == float("inf") else minutes
-        train(
-            *(p, cell, gate, seeds, folder, device),
-            **{"rates": rates, "limit_minutes": limit, "progress": progress},
-        )
-
-
-def _missing(
-    p: Protocol,
-    cell: str,
-    gate: str,
-    seeds: Iterable[int],
-    rates: Iterable[float],
-    folder: Path,
-) -> list[tuple[tuple[float, ...], tuple[int, ...]]]:
-    """The stacks left to train, each the product of some rates and some seeds."""
-    stem = run_stem(p, cell, gate)
-    own, swept = (
-        [read_record(path) for path in folder.glob(f"{stem}_{kind}*.json")]
-        for kind in ("s", "lr*_s")
-    )
-    expected = [p.digest] * len(own)
-    expected += [replace(p, lr=r["protocol"]["lr"]).digest for r in swept]
-    records = own + swept
-    if strange := {r["digest"] for r in records} - set(expected):
-        aside = folder / f"old-{strange.pop()}"
-        aside.mkdir(exist_ok=True)
-        for path in _files(folder, stem):
-            target = aside / path.relative_to(folder)
-            target.parent.mkdir(exist_ok=True)
-            os.replace(path, target)
-        print(f"{stem}: the protocol has changed; earlier runs are now in {aside}")
-        records = []
-    done = {(r["protocol"]["lr"], r["seed"]) for r in records if r["status"] in COMPLETE}
-    left = {rate: [seed for seed in seeds if (rate, seed) not in done] for rate in rates}
-    stacks = []
-    for stack in begun(folder, p, cell, gate):  # goes on as a whole, with seeds not asked for too
-        pairs = set(product(*stack))
-        wanted = {(rate, seed) for rate, some in left.items() for seed in some} & pairs
-        if wanted and not done & pairs:
-            stacks.append(stack)
-            for rate, seed in wanted:
-                left[rate].remove(seed)
-    alike: dict[tuple[int, ...], list[float]] = {}
-    for rate, some in left.items():
-        alike.setdefault(tuple(some), []).append(rate)
-    return stacks + [(tuple(some), key) for key, some in alike.items() if key]
-
-
-def _files(folder: Path, stem: str) -> list[Path]:
-    """All files of the runs of that stem; the JSONs, which make them count, come last."""
-    places, kinds = (folder, folder / "models"), (f"{stem}_s*", f"{stem}_lr*_s*")
-    found = [path for place in places for kind in kinds for path in place.glob(kind)]
-    return sorted(found, key=lambda path: path.suffix == ".json")
-
-
 def final_loss(runs: Runs, gate: str) -> pd.Series:
     """Mean loss over the last 1 % of the steps, by completed seed; infinite if it diverged."""
     frame = runs.frame
@@ -331,3 +230,9 @@ def _baseline(runs: Runs) -> float:
     if baseline is None:
         raise ValueError(f"task {runs.protocol.task!r} has no baseline loss to compare with")
     return baseline
+
+
+def smoothed(frame: pd.DataFrame, y: str, stretch: int) -> pd.DataFrame:
+    """Means of `y` over stretches of so many steps, by run: columns gate, seed, step, `y`."""
+    step = np.ceil(frame.step.astype(float) / stretch) * stretch
+    return frame.groupby(["gate", "seed", step], sort=False)[y].mean().reset_index()

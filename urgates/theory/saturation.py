@@ -15,7 +15,7 @@ import numpy as np
 
 from urgates.activations import SYMMETRIC, pair
 from urgates.gates import band, refine
-from urgates.theory import refine_gradient
+from urgates.theory.timescales import refine_gradient
 
 
 class Activation(NamedTuple):

@@ -20,8 +20,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from urgates.lab.places import LANDING, find, headline
-from urgates.lab.records import commit
-from urgates.lab.storage import write_atomically
+from urgates.lab.store.files import write_atomically
+from urgates.lab.store.record import commit
 
 LIMIT_BYTES = 1_000_000  # GitHub renders larger notebooks erratically
 EXACT = "exact"  # the preset of notebooks that declare none: nothing in them is trained

@@ -1,0 +1,1 @@
+"""The book: reading runs, deciding claims, drawing figures, executing and publishing notebooks."""

@@ -1,0 +1,34 @@
+"""What is run: one file a family, the rows of Appendix D with their sources and their scores."""
+
+from urgates.lab.experiments import forgetting, images, memory
+from urgates.lab.experiments.protocol import Protocol
+from urgates.lab.places import PRESETS
+
+__all__ = ["PROTOCOLS", "Protocol", "protocol", "scale"]
+
+PROTOCOLS: dict[tuple[str, str], Protocol] = {
+    (row.task, row.preset): row for family in (memory, forgetting, images) for row in family.ROWS
+}
+
+
+def protocol(task: str, preset: str) -> Protocol:
+    """Look up a protocol by task and preset; ValueError names the known ones."""
+    known = dict.fromkeys(name for name, _ in PROTOCOLS)
+    if task not in known:
+        raise ValueError(f"task is {task!r}; expected one of {', '.join(known)}")
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
+    if (task, preset) not in PROTOCOLS:
+        raise ValueError(f"task {task!r} has no protocol at preset {preset!r}")
+    return PROTOCOLS[task, preset]
+
+
+def scale(protocol: Protocol) -> str:
+    """Its size beside the paper's, where they differ: units, task length, lr × steps."""
+    full = PROTOCOLS.get((protocol.task.partition("-")[0], "paper"), protocol)
+    pairs = {
+        "H": (protocol.hidden, full.hidden),
+        "N": (protocol.make_task().length, full.make_task().length),
+        "lr × steps": (protocol.lr * protocol.steps, full.lr * full.steps),
+    }
+    return ", ".join(f"{k} {a:.4g} of {b:.4g}" for k, (a, b) in pairs.items() if a != b)

@@ -1,0 +1,160 @@
+"""A protocol: how an experiment is run, each number with its source; three sizes of each.
+
+`smoke` shows every code path in seconds, `laptop` the effect in minutes on two CPU cores, `paper`
+holds the paper's own values (§3 and Appendix D). A bare number below is our own choice for its
+preset; `(value, source)` pairs say where a number comes from or why we chose it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+from urgates.gates import GATES
+from urgates.lab import tasks
+from urgates.starts import WEIGHT_INITS
+
+_TASKS = {  # a variant, like "pmnist-long", is its task in other circumstances
+    "copy": tasks.Copy,
+    "adding": tasks.Adding,
+    "forgetting": tasks.Adding,
+    "smnist": tasks.Pixels,
+    "pmnist": tasks.Pixels,
+    "scifar": tasks.Pixels,
+}
+_LATER_FIELDS = {"zoneout": {}, "weight_init": "torch", "variant_bias": None, "refine_bias": 0.0}
+_OUR_CHOICE = {
+    "smoke": "our choice: every code path within seconds",
+    "laptop": "our choice: shows the effect within minutes on two CPU cores",
+    "paper": "our choice: not stated in the paper",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that decides the numbers of a run, except its cell, gate and seed.
+
+    `seeds` is how many seeds are run (1, 2, …); `log_every` and `eval_every` count training steps
+    (`eval_every=0`: the task has no validation set); `t_max=None` stands for the hidden size;
+    `weight_init` is one of `WEIGHT_INITS`; `forget_bias` is an LSTM's, `variant_bias` that of the
+    forget gate beside an auxiliary gate (None: the same), `refine_bias` that of a refine gate;
+    `tied_start` lets a separate input gate start at minus the forget bias; `zoneout` has the
+    probabilities by cell; `sweep` lists the learning rates of a sweep (a run uses `lr` otherwise);
+    `keep_models` stores the trained weights beside the runs. `source` maps a field to where its
+    value comes from.
+    Raises ValueError for values that cannot be run.
+    """
+
+    task: str
+    preset: str
+    task_options: Mapping[str, object] = field(default_factory=dict)
+    gates: tuple[str, ...] = tuple(GATES)
+    hidden: int
+    batch: int
+    steps: int
+    lr: float
+    clip: float = 1.0
+    downsize: int = 16
+    t_max: int | None = None
+    weight_init: str = "torch"
+    forget_bias: float = 1.0
+    variant_bias: float | None = None
+    refine_bias: float = 0.0
+    tied_start: bool = False
+    zoneout: Mapping[str, object] = field(default_factory=dict)
+    seeds: int = 3
+    log_every: int = 100
+    eval_every: int = 0
+    sweep: tuple[float, ...] = ()
+    keep_models: bool = False
+    source: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        for name in ("hidden", "batch", "steps", "downsize", "seeds", "log_every"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value!r}; expected a positive number")
+        if self.weight_init not in WEIGHT_INITS:
+            known = ", ".join(WEIGHT_INITS)
+            raise ValueError(f"weight_init is {self.weight_init!r}; expected one of {known}")
+        if self.hidden % self.downsize:
+            raise ValueError(f"downsize is {self.downsize}; expected a divisor of {self.hidden=}")
+        if self.steps % self.log_every:
+            raise ValueError(f"log_every is {self.log_every}; expected a divisor of {self.steps=}")
+        if self.eval_every % self.log_every:
+            raise ValueError(
+                f"eval_every is {self.eval_every}; expected a multiple of {self.log_every=}"
+            )
+
+    def make_task(self):
+        """Build the task (inputs, targets, loss, head) this protocol trains on."""
+        return _TASKS[self.task.partition("-")[0]](**self.task_options)
+
+    @property
+    def numbers(self) -> dict:
+        """The fields that decide a run's numbers, as plain JSON values."""
+        plain = asdict(self)
+        for name in ("source", "sweep", "seeds", "gates", "preset", "keep_models"):
+            del plain[name]
+        for name, default in _LATER_FIELDS.items():  # so that earlier runs keep their digest
+            if plain[name] == default:
+                del plain[name]
+        return plain
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that change whenever a run's numbers may change."""
+        text = json.dumps(self.numbers, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def _repr_markdown_(self) -> str:
+        rows = [f"**{self.task}** at `{self.preset}`\n", "| | value | source |", "|---|---|---|"]
+        for name in (f.name for f in fields(self) if f.name in self.source):
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                value = ", ".join(f"{key}={entry}" for key, entry in value.items())
+            elif isinstance(value, tuple):
+                value = ", ".join(str(entry) for entry in value)
+            rows.append(f"| {name} | {value} | {self.source[name]} |")
+        return "\n".join(rows)
+
+
+def row(task: str, preset: str, family: Mapping, **numbers) -> Protocol:
+    """One protocol: a family's entries, then its own; `value` (our choice) or `(value, source)`."""
+    pairs = {
+        name: entry
+        if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], str)
+        else (entry, _OUR_CHOICE[preset])
+        for name, entry in (family | numbers).items()
+    }
+    values = {name: value for name, (value, _) in pairs.items()}
+    sources = {name: source for name, (_, source) in pairs.items()}
+    return Protocol(task=task, preset=preset, source=sources, **values)
+
+
+def with_options(options, **more):
+    """Task options and some more of them, with the source they have."""
+    options, *source = options if isinstance(options, tuple) else (options,)
+    return (options | more, *source) if source else options | more
+
+
+# What the paper fixes, or leaves open, for every family of experiments.
+ADAM = {"clip": (1.0, "D.1, D.2; by global norm over all parameters of a model: our choice")}
+CHRONO = {"t_max": (None, "§3: proportional to the hidden size (None: equal to it, our choice)")}
+SMALL = ADAM | CHRONO | {"seeds": 1}
+LAPTOP = ADAM | CHRONO | {"downsize": (16, "D"), "seeds": (3, "D.1, D.2")}
+OPEN = {  # what the paper leaves open and results depend on: 32d and E1 measure the other ways
+    "weight_init": (
+        "fan-in",
+        "unstated; of the four ways in `WEIGHT_INITS` the best for the plain LSTM on pMNIST",
+    ),
+    "variant_bias": (0.0, "§3 states a forget bias for the vanilla LSTM alone"),
+}
+THREE_WAYS = OPEN | {
+    "gates": (("-", "R", "UR"), "our choice: the vanilla LSTM, and the two that claims turn on")
+}

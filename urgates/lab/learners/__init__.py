@@ -1,0 +1,1 @@
+"""What advances: a learner makes one update of its models and knows how to go on later."""
