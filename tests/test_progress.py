@@ -8,7 +8,6 @@ from tqdm import tqdm
 
 from urgates.lab import experiments, progress
 from urgates.lab import train as training
-from urgates.lab.book import runs
 from urgates.lab.experiments import Protocol
 from urgates.lab.progress import Progress, tell
 
@@ -97,7 +96,9 @@ def test_training_tells_its_plan_its_steps_and_its_end(told, tmp_path, monkeypat
 
     def train(deadline=float("inf")):
         path.unlink(missing_ok=True)
-        runs.run_missing(keys, [1, 2], tmp_path, device="cpu", deadline=deadline, progress=False)
+        training.run_missing(
+            keys, [1, 2], tmp_path, device="cpu", deadline=deadline, progress=False
+        )
         lines[:] = [json.loads(line)[:3] for line in path.read_text().splitlines()]
 
     plain, refined = ("adding_lstm_-_smoke_s1+2", "adding_lstm_R_smoke_s1+2")

@@ -178,7 +178,7 @@ def test_seeds_begun_together_go_on_together(tmp_path):
 def test_a_sweep_trains_only_the_rates_and_seeds_that_are_missing(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "urgates.lab.store.runs.train", lambda *key, rates, **_: asked.append((rates, key[3]))
+        "urgates.lab.train.train", lambda *key, rates, **_: asked.append((rates, key[3]))
     )
     rates = (TINY.lr, 1e-2, 1e-3)
     run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, rates=rates)
@@ -217,9 +217,9 @@ def test_interrupted_jobs_do_not_begin_others(tmp_path, monkeypatch):
         time.sleep(0.1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("urgates.lab.store.runs._train_until", interrupted)
+    monkeypatch.setattr("urgates.lab.train._train_until", interrupted)
     monkeypatch.setattr(
-        "urgates.lab.store.runs.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(max_workers=1)
+        "urgates.lab.train.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(max_workers=1)
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     keys = [(TINY, "lstm", gate) for gate in GATES]
