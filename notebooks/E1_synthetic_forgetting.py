@@ -45,9 +45,9 @@ import torch
 
 from urgates.gates import band, decay_period, refine
 from urgates.lab import Bench, figures
-from urgates.lab.book.bench import final_loss
 from urgates.lab.experiments.seeds import above, all_of, below
 from urgates.lab.learners.networks import build
+from urgates.lab.store.runs import final_loss, smoothed
 
 bench = Bench(
     "E1_synthetic_forgetting",
@@ -165,7 +165,7 @@ if forgetting:
     task = forgetting.protocol.make_task()
     ylabel = f"mean squared error, N = {task.length}"
     by_gate = {g: figures.style(g)["label"] for g in forgetting.read}
-    frame = figures.thinned(forgetting.frame, "loss", 200)
+    frame = smoothed(forgetting.frame, "loss", 200)
     fig, plotted = figures.memory_facets(frame, task.baseline, ylabel, by=by_gate.get)
     bench.save(fig, "curves", data=plotted, paper="§E.1", runs=forgetting)
 

@@ -47,7 +47,6 @@ import torch
 from torch import nn
 
 import urgates
-from urgates import saturation
 from urgates.activations import fast, pair
 from urgates.gates import refine, update
 from urgates.lab import Bench, figures
@@ -56,6 +55,7 @@ from urgates.lab.experiments.memory import ends, outcomes, thinned, words
 from urgates.lab.experiments.seeds import above, all_of
 from urgates.lab.store.record import commit
 from urgates.lab.train import keep_freed_memory
+from urgates.theory import saturation
 
 bench = Bench("F5_fast_gate", preset=preset, recompute=recompute, seeds=seeds, gates=gates,
               device=device, limit_minutes=limit_minutes)  # fmt: skip

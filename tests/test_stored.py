@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from urgates.lab.experiments import protocol
 from urgates.lab.store.files import CheckpointError, load_checkpoint, save_checkpoint
 from urgates.lab.store.record import begun
 from urgates.lab.store.runs import Runs, final_loss
@@ -217,3 +218,20 @@ def test_edited_tensors_are_refused_by_name(folder):
         save_checkpoint(path, edited, state)
         with pytest.raises(CheckpointError, match=r"tensor '(exp_avg/head.weight|weights/x)' must"):
             kills.resumed(folder)
+
+
+# ------------------------------------------------------------------ protocols
+
+
+def test_a_run_of_another_protocol_is_refused_by_name(folder):
+    p = replace(runs(folder).protocol, batch=5)
+    said = rf"{STEM}_s1.csv was trained under protocol \w+, not {p.digest}"
+    with pytest.raises(ValueError, match=said):
+        _ = Runs(folder, p, "lstm", (1, 2), ("UR",)).frame
+
+
+def test_every_committed_run_is_of_the_protocol_it_is_read_under():
+    for path in sorted(ROOT.glob("figures/*/runs/*.json")):
+        record = read_record(path)
+        p = protocol(record["task"], record["preset"])
+        assert replace(p, lr=record["protocol"]["lr"]).digest == record["digest"], path

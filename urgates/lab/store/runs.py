@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -69,7 +70,15 @@ class Runs:
 
     @cached_property
     def _records(self) -> list[dict]:
-        return [read_record(path.with_suffix(".json")) for path in self.paths]
+        records = [read_record(path.with_suffix(".json")) for path in self.paths]
+        for path, record in zip(self.paths, records, strict=True):
+            expected = replace(self.protocol, lr=record["protocol"]["lr"]).digest
+            if record["digest"] != expected:
+                raise ValueError(
+                    f"{path} was trained under protocol {record['digest']}, not {expected}: "
+                    "train it again, or move it away"
+                )
+        return records
 
     @cached_property
     def frame(self) -> pd.DataFrame:
