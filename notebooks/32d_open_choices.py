@@ -44,6 +44,7 @@ import pandas as pd
 from urgates.lab import Bench, figures
 from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments.images import accuracies, best_run, best_stable
+from urgates.starts import WEIGHT_INITS
 
 bench = Bench(
     "32d_open_choices",
@@ -136,6 +137,20 @@ bench.claim(
     ours=f"one width only, {widths[0]}: {int(every.diverged.sum())} of {len(every)} diverged",
     runs=both or list(swept.values()),
 )
+
+# %% [markdown]
+# ## How the weights start
+#
+# **Open point O23.** The paper names no initialisation of the weights. Four are plausible: torch's
+# $U(\pm 1/\sqrt H)$; a truncated normal by each map's own fan-in; one of deviation $1/\sqrt{I+H}$
+# for both maps, usual in the authors' library in 2019; the normal of deviation $\sqrt{2/(I+H)}$ of
+# the first author's later code. Our rule, fixed before looking at UR: take the one that is best for
+# the plain LSTM, here. New protocols have it.
+
+# %%
+starts = {start: bench.runs(f"pmnist-{start}", gates=("-",)) for start in WEIGHT_INITS}
+started = pd.concat({start: accuracies(runs) for start, runs in starts.items()}, names=["start"])
+started.groupby("start", sort=False).valid.agg(["median", "min", "max", "count"]).round(1)
 
 # %% [markdown]
 # ## Which state is scored

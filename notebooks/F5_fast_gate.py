@@ -403,13 +403,13 @@ def table(groups, column="ours"):
 #
 # The abstract claims accuracy beyond earlier gates on very long time scales. Our words for it:
 #
-# - **F21**: on Copy *and* Adding a fast gate gets to 10 % of the baseline's loss sooner than the
-#   sigmoid gate of the same start and auxiliary: F than `-`, UF than U, FR than R, UFR than UR.
+# - **F21**: on Copy *and* Adding F gets to 10 % of the baseline's loss sooner than `-`, UF than U,
+#   FR than R and UFR than UR.
 # - **F22**: the same pairs by accuracy on permuted MNIST.
 # - **F24**: on Copy UF leaves less loss than U, and than F.
 #
-# Each for all seeds of one above all seeds of the other; else it is *inconclusive*. The earlier
-# gates of other authors (softsign, NRU) stand beside them without a verdict.
+# Each for all seeds of one above all of the other, or else *inconclusive*; softsign and NRU stand
+# beside them without a verdict.
 
 # %%
 copy = trained("copy", "31_synthetic_memory")

@@ -55,7 +55,7 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-def store(folder: Path, gate: str, seed: int, losses, status="finished", preset="laptop"):
+def store(folder: Path, gate: str, seed: int, losses, status="finished", preset="laptop", p=None):
     """Write a run by hand: rows every 5 of TINY's 20 steps."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"copy_lstm_{gate}_{preset}_s{seed}"
@@ -63,7 +63,8 @@ def store(folder: Path, gate: str, seed: int, losses, status="finished", preset=
     stem.with_suffix(".csv").write_text("\n".join(["step,loss", *rows]) + "\n")
     units = {"f": [0.1, 0.9], "g": [0.2, 0.8]}
     record = {"task": "copy", "cell": "lstm", "gate": gate, "preset": preset, "seed": seed}
-    record |= {"status": status, "digest": TINY.digest, "device": "CPU", "commit": "abc"}
+    record |= {"status": status, "digest": (p or TINY).digest, "device": "CPU"}
+    record |= {"commit": "abc"}
     record |= {"wall_seconds": 1.0, "stack": [seed], "protocol": {"lr": TINY.lr}}
     record["probes"] = {"before": units, "after": units}
     stem.with_suffix(".json").write_text(json.dumps(record))
@@ -117,14 +118,15 @@ def test_thresholds_are_shares_of_the_baseline(tmp_path):
 def test_steps_to_follows_the_smoothed_loss(tmp_path):
     p = replace(TINY, preset="laptop", steps=20_000, log_every=500)
     losses = [2.0] * 9 + [0.1] * 30
-    store(tmp_path, "UR", 1, losses)
+    store(tmp_path, "UR", 1, losses, p=p)
     rows = "".join(f"{500 * (k + 1)},{loss}\n" for k, loss in enumerate(losses))
     (tmp_path / "copy_lstm_UR_laptop_s1.csv").write_text("step,loss\n" + rows)
-    store(tmp_path, "UR", 2, [2.0] * 4)
+    store(tmp_path, "UR", 2, [2.0] * 4, p=p)
     runs = Runs(tmp_path, p, "lstm", (1, 2), ("UR",))
     # 0.99^500 = 0.0066: the row at step 5000 already is 0.1 + 0.0066 · 1.9 = 0.1125 < 0.2079
     assert steps_to(runs, "UR").to_dict() == {1: 5000.0, 2: np.inf}
     smooth = replace(p, log_every=5, steps=20)  # 0.99^5 = 0.951: 30 rows are not enough
+    store(tmp_path, "UR", 1, losses, p=smooth)
     assert steps_to(Runs(tmp_path, smooth, "lstm", (1,), ("UR",)), "UR")[1] == np.inf
 
 

@@ -70,7 +70,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
         raise ValueError(f"kernel must be one of {names}, got {kernel!r}")
     if r is None or x is None:
         return kernel
-    name = FASTEST.get(x.device.type, "cpu") if kernel == "auto" else kernel
+    name = FASTEST.get(x.device.type, "eager") if kernel == "auto" else kernel
     if name in ("eager", "reference"):
         return name
     reason = BACKENDS[name].unfit(x)

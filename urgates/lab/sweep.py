@@ -133,14 +133,15 @@ def table(queue: Sequence[Training], root: Path) -> pd.DataFrame:
     return frame.assign(hours=left * frame.models * pace / 3600).drop(columns="pace")
 
 
-_NINE = "UR R - U OR O C UM OM"
 _MEMORY, _FORGET, _CHOICES = "31_synthetic_memory", "E1_synthetic_forgetting", "32d_open_choices"
 _STARTS = ("torch", "fan-in", "joint", "joint-kaiming")
 _FIVE = (1, 2, 3, 4, 5)
 
 QUEUE: list[Training] = [
     *each(_CHOICES, "pmnist-torch pmnist-fan-in", "laptop", "-"),
-    *each(_MEMORY, "copy", "paper", _NINE, (1,), until=20_000),
+    *each(_MEMORY, "copy", "paper", "UR", (1,), until=20_000),
+    *each(_MEMORY, "copy-torch", "paper", "UR R", (1,), until=20_000),
+    *each(_MEMORY, "copy", "paper", "R - U OR O C UM OM", (1,), until=20_000),
     *each(_FORGET, "forgetting", "paper", "R - UR", _FIVE),
     *each(_FORGET, "forgetting-split", "paper", "R", _FIVE),
     *each(_FORGET, "forgetting-tied", "paper", "-", _FIVE),

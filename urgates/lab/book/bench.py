@@ -117,6 +117,7 @@ class Bench:
         gates: Iterable[str] | None = None,
         rates: Iterable[float] | None = None,
         of: str | None = None,
+        preset: str | None = None,
     ) -> Runs:
         """The stored runs of a task; at smoke, or to recompute, train what is missing first.
 
@@ -125,12 +126,15 @@ class Bench:
             rates: learning rates, the protocol's only if not given; trained as one stack.
             of: another notebook, whose runs are read (trained at this preset, or else the stored)
                 and never trained here.
+            preset: another preset, whose stored runs are read and never trained here.
         """
-        p = self.protocol(task)
+        p = self.protocol(task) if preset is None else experiments.protocol(task, preset)
         wanted, seeds = tuple(gates or p.gates), range(1, (self.seeds or p.seeds) + 1)
         gates, home = self.gates or wanted, self.notebook if of is None else of
         folder = self.runs_folder
-        if of is not None:
+        if preset is not None:
+            folder = checkout() / "figures" / home / "runs"
+        elif of is not None:
             trained = checkout() / "runs" / self.preset / of / "runs"
             stored = checkout() / "figures" / of / "runs"
             folder = trained if self.trains and trained.exists() else stored
@@ -147,8 +151,8 @@ class Bench:
         runs = Runs(folder, p, cell, seeds, dict.fromkeys(wanted + gates), gates, rates)
         if not runs:
             print(
-                f"no stored runs of {task} ({cell}) at {self.preset}; this trains them: "
-                f"urgates run {home} --preset {self.preset} --recompute"
+                f"no stored runs of {task} ({cell}) at {p.preset}; this trains them: "
+                f"urgates run {home} --preset {p.preset} --recompute"
             )
         return runs
 

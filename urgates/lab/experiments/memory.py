@@ -22,6 +22,7 @@ _SYNTHETIC = (
         "log_every": 100,
     }
 )
+_COPY_500 = {"task_options": ({"length": 500}, "Fig. 3"), "steps": (100_000, "Fig. 3, axis")}
 _COPY_200 = {
     "task_options": {"length": 200},
     "hidden": 64,
@@ -55,9 +56,7 @@ ROWS = (
     row(
         "copy",
         "paper",
-        _SYNTHETIC,
-        task_options=({"length": 500}, "Fig. 3"),
-        steps=(100_000, "Fig. 3, axis"),
+        _SYNTHETIC | _COPY_500,
     ),
     row(
         "adding",
@@ -87,8 +86,9 @@ ROWS = (
         steps=(20_000, "Fig. 3, axis"),
     ),
     *(
-        row(f"copy-{start}", "laptop", LAPTOP | THREE_WAYS | _COPY_200, weight_init=(start, text))
+        row(f"copy-{start}", preset, family | THREE_WAYS | {"weight_init": (start, text)})
         for start, text in WEIGHT_INITS.items()
+        for preset, family in (("laptop", LAPTOP | _COPY_200), ("paper", _SYNTHETIC | _COPY_500))
     ),
 )
 
