@@ -154,9 +154,9 @@ def test_vmap_over_stacked_models_equals_one_by_one(name, cell):
 
 def test_a_sweep_reaches_the_kernel_as_one_call(monkeypatch):
     calls = []
-    original = kernels.cpu.forward
+    original = kernels.eager.forward
     monkeypatch.setattr(
-        kernels.cpu,
+        kernels.eager,
         "forward",
         lambda r, x, training: calls.append(x.x.shape) or original(r, x, training),
     )

@@ -13,7 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 import urgates
 from urgates import GATES, kernels
 from urgates.kernels import Inputs, Recurrence, build, native, reference
-from urgates.kernels import eager as cpu
+from urgates.kernels import eager
 from urgates.kernels.reference import Gradients
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
