@@ -12,8 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import urgates
 from urgates import GATES, kernels
-from urgates.kernels import Inputs, Recurrence, build, native, reference
-from urgates.kernels import eager
+from urgates.kernels import Inputs, Recurrence, build, eager, native, reference
 from urgates.kernels.reference import Gradients
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
@@ -215,7 +214,7 @@ def test_a_bad_model_leaves_its_neighbour_alone(name, bad):
     args[3][0, 0, 0] = args[0][0, 2, :, 2] = bad
     found = ours(r, args, cotangents)
     assert all(torch.equal(good[k][1], found[k][1]) for k in good)
-    reason = ours(r, args, cotangents, backend=cpu)
+    reason = ours(r, args, cotangents, backend=eager)
     assert torch.equal(found["hs"].isnan(), reason["hs"].isnan())  # inf may just close a gate
     assert not torch.isfinite(found["w_h"][0]).all()
 
