@@ -31,6 +31,9 @@ BAD = [
     ("run --preset ../figures", "--preset", "'../figures'", "must be one of smoke, laptop, paper"),
     ("run 31 --preset paper", "preset paper", "31_synthetic_memory", "31 --preset paper --recomp"),
     ("run F5 X1 --preset paper", "preset paper", "F5_fast_gate, X1_", "run F5 X1 --preset paper"),
+    ("sweep juggling", "tasks", "juggling", "must be among pmnist-torch"),
+    ("sweep --jobs 0", "--jobs", "'0'", WHOLE),
+    ("sweep --limit-minutes 0", "--limit-minutes", "'0'", WHOLE),
     ("run --jobs 0", "--jobs", "'0'", WHOLE),
     ("run --jobs -1", "--jobs", "'-1'", WHOLE),
     ("run --jobs two", "--jobs", "'two'", WHOLE),
@@ -116,7 +119,7 @@ def test_wrong_usage_is_one_line_that_names_what_came_and_what_was_expected(
     assert name in err and came in err and expected in err, err
 
 
-@pytest.mark.parametrize("command", ["run", "run 31", "publish", "list", "claims"])
+@pytest.mark.parametrize("command", ["run", "run 31", "publish", "list", "claims", "sweep"])
 def test_outside_a_checkout_it_says_where_it_looked(main, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     code, out, err = main(command)
@@ -141,7 +144,7 @@ def test_measure_itself_refuses_what_it_cannot_do():
 
 
 def test_help_shows_examples_and_choices(main, capsys):
-    for command in ("run", "publish", "list", "time", "claims", "data"):
+    for command in ("run", "publish", "sweep", "list", "time", "claims", "data"):
         with pytest.raises(SystemExit) as end:
             main(f"{command} --help")
         said = capsys.readouterr().out
@@ -164,6 +167,12 @@ def test_list_names_every_notebook_and_its_presets(main):
     (line,) = (line for line in lines if line.startswith("31_"))
     assert line.split() == ["31_synthetic_memory", "laptop", "§3.1", "Synthetic", "memory"]
     assert "20_gated_rnns                   exact" in out
+
+
+def test_the_queue_tells_its_state(main):
+    code, out, _ = main("sweep --status copy")
+    assert code == 0 and "waiting" in out and out.splitlines()[0].split()[:2] == ["task", "preset"]
+    assert "0 of " in out.splitlines()[-1] and "forgetting" not in out
 
 
 def test_without_stored_runs_the_whole_book_says_what_it_leaves_out(main, monkeypatch):

@@ -99,6 +99,24 @@ def _list(_: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(options: argparse.Namespace) -> int:
+    places.find()  # or there is no checkout to train in
+    from urgates.lab import sweep
+
+    queue = [t for t in sweep.QUEUE if not options.tasks or t.task in options.tasks]
+    if not queue:
+        known = ", ".join(dict.fromkeys(training.task for training in sweep.QUEUE))
+        raise ValueError(f"tasks must be among {known}, got {', '.join(options.tasks)}")
+    root = places.checkout()
+    if not options.status:
+        failed = sweep.work(queue, root, jobs=options.jobs, minutes=options.limit_minutes or 0.0)
+        return int(failed > 0)
+    table = sweep.table(queue, root)
+    print(table.round(2).to_string(index=False, na_rep="?"))
+    print(f"{(table.state == 'done').sum()} of {len(table)} done; '?': nothing measured yet")
+    return 0
+
+
 def _claims(_: argparse.Namespace) -> int:
     places.find()  # or there is no checkout to speak of
     print(_refresh_readme())
@@ -226,6 +244,9 @@ parameters of the notebooks that train (-p NAME=VALUE; others are in a notebook'
 _EXAMPLES = {
     "run": _RUN,
     "publish": "examples:\n  urgates publish 31\n  urgates publish --jobs 1",
+    "sweep": "examples:\n  urgates sweep --status\n  nice -n 19 urgates sweep copy forgetting\n\n"
+    "Interrupt it whenever you like; the same line goes on. `urgates publish` takes over what is\n"
+    "finished, once it lies in figures/<notebook>/runs/.",
     "list": "example:\n  urgates list",
     "time": "examples:\n  urgates time --gates UR,- --hidden 64,256\n"
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
@@ -265,6 +286,13 @@ def _parser() -> _Parser:
     for sub in (run, publish):
         sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="e.g. 31; default: all")
         sub.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
+    sweep = command(_sweep, "sweep", "train what the book still wants to know, in order of worth")
+    sweep.add_argument("tasks", nargs="*", metavar="TASK", help="e.g. copy; default: all")
+    sweep.add_argument("--status", action="store_true", help="only tell what is done and left")
+    sweep.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
+    sweep.add_argument(
+        "--limit-minutes", type=_whole, metavar="N", help="stop each training after N minutes"
+    )
     command(_list, "list", "the notebooks, and which presets have stored runs")
     _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
     command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
