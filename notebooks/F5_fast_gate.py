@@ -408,8 +408,7 @@ def table(groups, column="ours"):
 # - **F22**: the same pairs by accuracy on permuted MNIST.
 # - **F24**: on Copy UF leaves less loss than U, and than F.
 #
-# Each for all seeds of one above all of the other, or else *inconclusive*; softsign and NRU stand
-# beside them without a verdict.
+# Each for all seeds, or else *inconclusive*; softsign and NRU get no verdict.
 
 # %%
 copy = trained("copy", "31_synthetic_memory")

@@ -271,7 +271,7 @@ def test_layers_and_stacks_of_them(name, cell):
 def test_sixteen_bit_layers_and_autocast_agree(cell):
     x = torch.randn(5, 4, 3)
     layer, true = layers("UR", cell, torch.bfloat16)
-    y, _ = layer(x.to(DEVICE))
+    y, _ = layer(x.to(DEVICE, torch.bfloat16))
     y.float().square().sum().backward()
     true(x.bfloat16().double())[0].square().sum().backward()
     assert layer.gates(x.to(DEVICE, torch.bfloat16))["g"].dtype == torch.float32

@@ -160,8 +160,9 @@ class _RNN(Gated):
         x, h, c, lengths = self._laid_out(input, hx)
         if isinstance(input, PackedSequence) and input.sorted_indices is not None:
             h, c = h[:, input.sorted_indices], c[:, input.sorted_indices]
+        x = self._typed(x)
         with without_autocast(x):
-            y, h, c = self._layers(self._typed(x), h, c, lengths)
+            y, h, c = self._layers(x, h, c, lengths)
         if isinstance(input, PackedSequence):
             valid = torch.arange(y.shape[1]) < input.batch_sizes[:, None]
             y = PackedSequence(y[valid.to(y.device)], *input[1:])

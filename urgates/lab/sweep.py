@@ -139,9 +139,7 @@ _FIVE = (1, 2, 3, 4, 5)
 
 QUEUE: list[Training] = [
     *each(_CHOICES, "pmnist-torch pmnist-fan-in", "laptop", "-"),
-    *each(_MEMORY, "copy", "paper", "UR", (1,), until=20_000),
-    *each(_MEMORY, "copy-torch", "paper", "UR R", (1,), until=20_000),
-    *each(_MEMORY, "copy", "paper", "R - U OR O C UM OM", (1,), until=20_000),
+    *each(_MEMORY, "copy", "paper", "UR - R U OR O C UM OM", (1,), until=20_000),
     *each(_FORGET, "forgetting", "paper", "R - UR", _FIVE),
     *each(_FORGET, "forgetting-split", "paper", "R", _FIVE),
     *each(_FORGET, "forgetting-tied", "paper", "-", _FIVE),
@@ -150,6 +148,7 @@ QUEUE: list[Training] = [
     *each(_CHOICES, " ".join(f"pmnist-{start}" for start in _STARTS), "laptop", "UR R"),
     *each(_CHOICES, " ".join(f"copy-{start}" for start in _STARTS), "laptop", "- UR R"),
     *each(_FORGET, "forgetting-torch forgetting-joint forgetting-joint-kaiming", "paper", "- R"),
+    *each(_MEMORY, "copy-torch", "paper", "UR R -", (1,), until=20_000),
     *each(_MEMORY, "adding", "paper", "R UR OR - U", (1,)),
     *each(_MEMORY, "copy", "paper", "UR - R U OR O C UM OM", (2,), (3,), until=20_000),
 ]
