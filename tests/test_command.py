@@ -29,7 +29,7 @@ BAD = [
     ("run --preset=", "--preset", "''", "must be one of smoke, laptop, paper"),
     ("run --preset Paper", "--preset", "'Paper'", "must be one of smoke, laptop, paper"),
     ("run --preset ../figures", "--preset", "'../figures'", "must be one of smoke, laptop, paper"),
-    ("run 31 --preset paper", "preset paper", "31_synthetic_memory", "31 --preset paper --recomp"),
+    ("run E1 --preset paper", "preset paper", "E1_synthetic", "E1 --preset paper --recomp"),
     ("run F5 X1 --preset paper", "preset paper", "F5_fast_gate, X1_", "run F5 X1 --preset paper"),
     ("sweep juggling", "tasks", "juggling", "must be among pmnist-torch"),
     ("sweep --jobs 0", "--jobs", "'0'", WHOLE),
@@ -164,8 +164,8 @@ def test_list_names_every_notebook_and_its_presets(main):
     assert code == 0 and [line.split()[0] for line in lines[:-2]] == [
         script.stem for script in places.find(root=ROOT)
     ]
-    (line,) = (line for line in lines if line.startswith("31_"))
-    assert line.split() == ["31_synthetic_memory", "laptop", "§3.1", "Synthetic", "memory"]
+    (line,) = (line for line in lines if line.startswith("32a_"))
+    assert line.split() == ["32a_sequential_cifar", "laptop", "§3.2", "Sequential", "CIFAR-10"]
     assert "20_gated_rnns                   exact" in out
 
 
@@ -184,11 +184,11 @@ def test_without_stored_runs_the_whole_book_says_what_it_leaves_out(main, monkey
 
     monkeypatch.setattr(__main__, "_execute", execute)
     code, out, _ = main("run --preset paper")
-    assert code == 0 and "20_gated_rnns" in ran and "31_synthetic_memory" not in ran
-    assert "left out: preset paper has no stored runs of 31_synthetic_memory" in out
+    assert code == 0 and "20_gated_rnns" in ran and "32b_gru" not in ran
+    assert "left out: preset paper has no stored runs of 32_pixel_images" in out
     ran.clear()
-    assert main("run 31 --preset paper --recompute")[0] == 0 and ran == ["31_synthetic_memory"]
-    assert main("run 31 --preset laptop")[0] == 0 and main("run 31")[0] == 0
+    assert main("run 32b --preset paper --recompute")[0] == 0 and ran == ["32b_gru"]
+    assert main("run 32b --preset laptop")[0] == 0 and main("run 32b")[0] == 0
 
 
 def test_data_says_what_it_compared(main, monkeypatch, tmp_path):
