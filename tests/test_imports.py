@@ -30,6 +30,12 @@ def test_what_answers_at_once_imports_nothing_heavy(code):
     assert imported(code) == set()
 
 
+def test_a_layer_is_there_before_sympy_which_its_first_step_needs():
+    layer = "import torch, urgates; layer = urgates.LSTM(3, 4)"
+    assert "sympy" not in imported(layer)
+    assert "sympy" in imported(f"{layer}; layer(torch.ones(2, 1, 3))")
+
+
 def test_the_public_names_and_modules_come_when_asked_for():
     code = (
         "import urgates, urgates.lab\nfrom urgates import *\n"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from urgates import symbolic
+import urgates  # its `symbolic` brings SymPy at the first use
 from urgates.kernels.reference import (
     Gradients,
     Inputs,
@@ -79,9 +79,9 @@ class Head:
 
 def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
     """The gate's own heads: d(forget * state + input * u) / dz, derivatives by SymPy."""
-    names = tuple(symbolic.trace(r.gate, r.heads).a)
+    names = tuple(urgates.symbolic.trace(r.gate, r.heads).a)
     activations = [s.value[n] for n in names] + [s.complement[n] for n in names]
-    gradients = symbolic.partials(r.gate, r.heads)(*activations)
+    gradients = urgates.symbolic.partials(r.gate, r.heads)(*activations)
     heads = {}
     for name, (dforget, dinput) in zip(names, gradients, strict=True):
         slope, z = dforget * state + dinput * s.u, s.pre[name]
@@ -93,7 +93,7 @@ def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
             if activation == "sigmoid":
                 slope = slope * a * c
             else:
-                slope = slope * symbolic.slope(activation, a, c)
+                slope = slope * urgates.symbolic.slope(activation, a, c)
             heads[name] = Head(slope, z.shape[-1])
     return heads
 

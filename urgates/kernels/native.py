@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from urgates import symbolic
+import urgates  # its `symbolic` brings SymPy at the first use
 from urgates.kernels import build, memory
 from urgates.kernels.build import BuildError, compiler
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States
@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 
 def source(r: Recurrence) -> str:
     """The C++ source of one recurrence: the template with its gate spliced in."""
-    gates = symbolic.trace(r.gate, r.heads).a
+    gates = urgates.symbolic.trace(r.gate, r.heads).a
     ordered = {h for h in r.heads if r.gate.ordered(h)}
     own = {h for h in gates if r.gate.activated(h) not in ("sigmoid", "cumax")}
     kinds = [
@@ -41,14 +41,14 @@ def source(r: Recurrence) -> str:
             f"#define LSTM {int(r.cell == 'lstm')}",
             f"#define RESET {int('reset' in r.heads)}",
             f"enum {{ {', '.join(h + '_' for h in r.heads)}, HEADS }};",
-            f"constexpr float TINY = {symbolic.TINY}f;",
+            f"constexpr float TINY = {urgates.symbolic.TINY}f;",
             "enum { MASTER = 1, ORDERED = 2, FALLING = 4, OWN = 8 };",
             f"constexpr int KIND[] = {{ {', '.join(kinds)} }};",
         ],
-        "activation": [symbolic.c_activation(r.gate.activation if own else "sigmoid")],
+        "activation": [urgates.symbolic.c_activation(r.gate.activation if own else "sigmoid")],
         "gate": [
             *(f"const auto [{h}, {h}_c] = row.gate<{h}_>(j);" for h in gates),
-            symbolic.c_statements(r.gate, r.heads, gradients=True),
+            urgates.symbolic.c_statements(r.gate, r.heads, gradients=True),
         ],
         "put": [
             f"row.put<{h}_>(j, carrier * (dforget_{h} * state + dinput_{h} * u), {h}, {h}_c);"

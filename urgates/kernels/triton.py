@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from urgates import symbolic
+import urgates  # its `symbolic` brings SymPy at the first use
 from urgates.kernels.eager import through_input_side
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States, by_key
 
@@ -58,7 +58,7 @@ class _Specialise(ast.NodeTransformer):
 
 def source(r: Recurrence) -> str:
     """The Triton source of one recurrence: the text with its heads and its gate written in."""
-    gates = list(symbolic.trace(r.gate, r.heads).a)
+    gates = list(urgates.symbolic.trace(r.gate, r.heads).a)
     ordered = [h for h in gates if r.gate.ordered(h)]
     own_heads = [h for h in gates if r.gate.activated(h) not in ("sigmoid", "cumax")]
     masters = [h for h in r.heads if h.endswith("_master")]
@@ -85,13 +85,13 @@ def source(r: Recurrence) -> str:
         full, part = full + (h not in masters), part + (h in masters)
     columns.append(f"G: tl.constexpr = {full} * H + {part} * (H // C)")
     columns.append(f"S: tl.constexpr = G + {int(reset)} * H")
-    tail, slope = symbolic.triton_activation(r.gate.activation if own_heads else "sigmoid")
+    tail, slope = urgates.symbolic.triton_activation(r.gate.activation if own_heads else "sigmoid")
     splices = {
         "TAIL": tail,
         "SLOPE": slope,
         "COLUMNS": "\n".join(columns),
-        "GATE": symbolic.triton_statements(r.gate, r.heads),
-        "SLOPES": symbolic.triton_statements(r.gate, r.heads, gradients=True),
+        "GATE": urgates.symbolic.triton_statements(r.gate, r.heads),
+        "SLOPES": urgates.symbolic.triton_statements(r.gate, r.heads, gradients=True),
     }
     flags = {"LSTM": r.cell == "lstm", "RESET": reset}
     return ast.unparse(_Specialise(sets, flags, splices).visit(ast.parse(_TEXT.read_text())))
