@@ -138,7 +138,7 @@ bench.claim("F28", holds=bool(none), ours="only the plain LSTM's forget bias; UF
 big = torch.tensor([0.0, 1, 5, 10, 50, 89, 100, 1e3, 1e4])
 naive = torch.cat([-big, big]).requires_grad_()
 torch.sigmoid(torch.sinh(naive)).sum().backward()
-assert naive.grad.isnan().any(), "the plain formula is meant to fail here"
+assert naive.grad[naive.abs() >= 100].isnan().all(), "the plain formula is meant to fail here"
 safe = True
 for dtype in (torch.float32, torch.bfloat16):
     z = torch.cat([-big, big]).to(dtype).requires_grad_()
@@ -146,7 +146,7 @@ for dtype in (torch.float32, torch.bfloat16):
         part = pair("fast", z)[which]
         (slope,) = torch.autograd.grad(part.sum(), z)
         safe &= bool(part.isfinite().all() and slope.isfinite().all())
-print(f"written plainly: {int(naive.grad.isnan().sum())} of {len(naive)} gradients are NaN")
+print("written plainly: from |z| = 100 on all gradients are NaN")
 print(f"1 - f at z = 4, float32: {1 - torch.sigmoid(torch.sinh(torch.tensor(4.0))):.1e} plainly, "
       f"{pair('fast', torch.tensor(4.0))[1]:.1e} by its tail")  # fmt: skip
 
