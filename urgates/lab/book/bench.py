@@ -22,28 +22,10 @@ from urgates.lab.learners.supervised import choose_device
 from urgates.lab.places import PRESETS, checkout
 from urgates.lab.store.files import write_atomically, write_json
 from urgates.lab.store.record import commit, device_name
-from urgates.lab.store.runs import (
-    Runs,
-    completed,
-    final_loss,
-    provenance,
-    several,
-    solved,
-    steps_to,
-    stuck,
-)
+from urgates.lab.store.runs import Runs, completed, provenance, several
 from urgates.lab.train import run_missing, trained
 
-__all__ = [
-    "Bench",
-    "Runs",
-    "final_loss",
-    "run_missing",
-    "show_source",
-    "solved",
-    "steps_to",
-    "stuck",
-]
+__all__ = ["Bench", "show_source"]
 
 
 def check_settings(
