@@ -37,8 +37,9 @@ import torch
 from scipy import stats
 
 import urgates
-from urgates.gates import GATES, decay_density, decay_period, logit, refine
+from urgates.gates import GATES, decay_period, logit, refine
 from urgates.lab import Bench, figures
+from urgates.theory import decay_density
 
 bench = Bench("22_uniform_gate_init")
 bench

@@ -54,8 +54,7 @@ from urgates.lab.learners.supervised import Stack
 from urgates.lab.store.runs import smoothed
 from urgates.lab.tasks import Adding, Copy
 
-bench = Bench("31_synthetic_memory", preset=preset, recompute=recompute, seeds=seeds,
-              gates=gates, device=device, limit_minutes=limit_minutes)  # fmt: skip
+bench = Bench("31_synthetic_memory", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

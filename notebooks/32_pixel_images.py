@@ -54,15 +54,7 @@ from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, b
 from urgates.lab.experiments.seeds import leads
 from urgates.lab.tasks import Pixels, bit_reversal
 
-bench = Bench(
-    "32_pixel_images",
-    preset=preset,
-    recompute=recompute,
-    seeds=seeds,
-    gates=gates,
-    device=device,
-    limit_minutes=limit_minutes,
-)
+bench = Bench("32_pixel_images", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

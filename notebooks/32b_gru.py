@@ -52,8 +52,7 @@ from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, star
 from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
 from urgates.lab.experiments.seeds import above, all_of
 
-bench = Bench("32b_gru", preset=preset, recompute=recompute, seeds=seeds,
-              gates=gates, device=device, limit_minutes=limit_minutes)  # fmt: skip
+bench = Bench("32b_gru", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

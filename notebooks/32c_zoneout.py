@@ -51,15 +51,7 @@ from urgates.lab.experiments.image_tables import NON_RECURRENT, TABLE_3
 from urgates.lab.experiments.images import accuracies, best_stable
 from urgates.lab.experiments.seeds import above, all_of
 
-bench = Bench(
-    "32c_zoneout",
-    preset=preset,
-    recompute=recompute,
-    seeds=seeds,
-    gates=gates,
-    device=device,
-    limit_minutes=limit_minutes,
-)
+bench = Bench("32c_zoneout", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

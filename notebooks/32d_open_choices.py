@@ -46,15 +46,7 @@ from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments.images import accuracies, best_run, best_stable
 from urgates.starts import WEIGHT_INITS
 
-bench = Bench(
-    "32d_open_choices",
-    preset=preset,
-    recompute=recompute,
-    seeds=seeds,
-    gates=gates,
-    device=device,
-    limit_minutes=limit_minutes,
-)
+bench = Bench("32d_open_choices", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

@@ -51,15 +51,7 @@ from urgates.lab import Bench, figures
 from urgates.lab.experiments.images import accuracies, best_stable
 from urgates.lab.tasks import bit_reversal
 
-bench = Bench(
-    "32e_inside_a_reader",
-    preset=preset,
-    recompute=recompute,
-    seeds=seeds,
-    gates=gates,
-    device=device,
-    limit_minutes=limit_minutes,
-)
+bench = Bench("32e_inside_a_reader", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

@@ -41,7 +41,7 @@ from scipy import stats
 
 import urgates
 from urgates import theory
-from urgates.gates import GATES, decay_density, decay_period, refine
+from urgates.gates import GATES, decay_period, refine
 from urgates.lab import Bench, figures
 
 torch.manual_seed(seed)
@@ -81,7 +81,7 @@ at_most_x = sympy.integrate(1, (u, 0, 1 - 1 / x))  # P(D <= x), and f has densit
 density = sympy.diff(at_most_x, x)
 
 grid = np.geomspace(1, 1e6, 7)
-assert np.allclose(sympy.lambdify(x, density)(grid), decay_density("uniform", grid))
+assert np.allclose(sympy.lambdify(x, density)(grid), theory.decay_density("uniform", grid))
 print("density of D:", density)
 
 # %% [markdown]

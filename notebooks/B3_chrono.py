@@ -42,7 +42,7 @@ from scipy import stats
 
 import urgates
 from urgates import theory
-from urgates.gates import GATES, band, decay_density, decay_period
+from urgates.gates import GATES, band, decay_period
 from urgates.lab import Bench, figures
 from urgates.lab.book.claims import IMPRECISE
 
@@ -78,7 +78,7 @@ print(f"biases from {b_f.min():.2f} to {b_f.max():.2f}, none negative")
 D = decay_period(torch.sigmoid(b_f.double())).numpy()
 
 p = stats.kstest(D, stats.uniform(2, T_max - 2).cdf).pvalue
-assert np.allclose(decay_density("chrono", np.array([3.0, 300]), t_max=T_max), [1 / 254, 0])
+assert np.allclose(theory.decay_density("chrono", np.array([3.0, 300]), t_max=T_max), [1 / 254, 0])
 bench.claim("G22", holds=p > 0.01, ours=f"KS p = {p:.2f}, from {D.min():.1f} to {D.max():.1f}")
 
 # %% [markdown]

@@ -49,15 +49,7 @@ from urgates.lab.experiments.seeds import above, all_of, below
 from urgates.lab.learners.networks import build
 from urgates.lab.store.runs import final_loss, smoothed
 
-bench = Bench(
-    "E1_synthetic_forgetting",
-    preset=preset,
-    recompute=recompute,
-    seeds=seeds,
-    gates=gates,
-    device=device,
-    limit_minutes=limit_minutes,
-)
+bench = Bench("E1_synthetic_forgetting", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

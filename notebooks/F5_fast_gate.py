@@ -57,8 +57,7 @@ from urgates.lab.store.record import commit
 from urgates.lab.train import keep_freed_memory
 from urgates.theory import saturation
 
-bench = Bench("F5_fast_gate", preset=preset, recompute=recompute, seeds=seeds, gates=gates,
-              device=device, limit_minutes=limit_minutes)  # fmt: skip
+bench = Bench("F5_fast_gate", preset, recompute, seeds, gates, device, limit_minutes)
 bench
 
 # %% [markdown]

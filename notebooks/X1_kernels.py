@@ -46,7 +46,7 @@ from urgates.kernels import reference
 from urgates.lab import Bench, figures, show_source
 from urgates.lab.book.timing import Case, PlainLoop, error_ratios, gemm_peak
 
-bench = Bench("X1_kernels", preset=preset, recompute=recompute, device=device)
+bench = Bench("X1_kernels", preset, recompute, device=device)
 bench
 
 # %% tags=["nbval-ignore-output"]

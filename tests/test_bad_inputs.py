@@ -8,8 +8,8 @@ from torch.nn.utils.rnn import pack_sequence
 
 import urgates
 from urgates import GRU, LSTM, Gate, GRUCell, LSTMCell, from_torch, gate
-from urgates.gates import decay_density
 from urgates.kernels import scan
+from urgates.theory import decay_density
 
 X, ROW = torch.zeros(5, 2, 3), torch.zeros(2, 3)  # of a layer, of a cell
 H, S = torch.zeros(1, 2, 4), torch.zeros(2, 4)  # a state of either

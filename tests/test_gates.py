@@ -13,13 +13,13 @@ from urgates.gates import (
     band,
     cumax,
     cumax_complement,
-    decay_density,
     decay_period,
     logit,
     master,
     refine,
     update,
 )  # fmt: skip
+from urgates.theory import decay_density
 
 GRID = torch.linspace(0, 1, 201, dtype=torch.float64)
 F, R = torch.meshgrid(GRID, GRID, indexing="ij")

@@ -9,10 +9,11 @@ import sympy
 import torch
 from scipy import integrate, optimize, stats
 
-from urgates.gates import GATES, decay_density, decay_period, refine
+from urgates.gates import GATES, decay_period, refine
 from urgates.theory import (
     STARTS,
     chrono_bias_mean,
+    decay_density,
     gradient_bounds,
     gradient_ratio,
     main_gate,
@@ -134,7 +135,7 @@ def test_gradient_bounds_are_symmetric_and_reach_their_limits():
     [
         (lambda: tail("normal", 2.0), "start must be one of"),
         (lambda: tail("chrono", 2.0, t_max=2), "t_max must be above 2"),
-        (lambda: tail("uniform", 2.0, hidden_size=2), "hidden_size must be at least 3"),
+        (lambda: tail("uniform", 2.0, hidden_size=2), "hidden_size must be an int above 2"),
         (lambda: chrono_bias_mean(2), "t_max must be above 2"),
         (lambda: on_lstm_start(0), "n must be a positive int"),
         (lambda: gradient_bounds([0.5, 1.0]), "g must be within"),

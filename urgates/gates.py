@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -345,32 +344,3 @@ def gate(name: str | Gate) -> Gate:
     if not isinstance(name, str) or name not in _all():
         raise ValueError(f"gate must be one of {', '.join(_all())}, got {name!r}")
     return _all()[name]
-
-
-# ------------------------------------------------------------------ decay periods at the start
-
-
-def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float | None = None):
-    """Density of the decay period D at initialisation, Table 4 and Prop. 1.
-
-    Args:
-        start: "uniform" and "cumax": D^-2, on [H/(H-1), H] if `hidden_size` H is given, else on
-            [1, ∞); "chrono": flat on [2, t_max]; "chrono_unknown": ∝ 1/(D log² D) on [2, ∞).
-        D: array or tensor of decay periods in steps, NumPy or torch.
-    Returns:
-        The normalised density at D (a constant bias is a point mass at 1 + e^b and has none).
-    """
-    choice("start", start, ("uniform", "cumax", "chrono", "chrono_unknown"))
-    if start == "chrono":
-        if t_max is None or not t_max > 2:
-            raise ValueError(f"t_max must be above 2 (steps) for start 'chrono', got {t_max!r}")
-        return ((D >= 2) & (D <= t_max)) / (t_max - 2)
-    if start == "chrono_unknown":
-        log = D.log() if isinstance(D, Tensor) else np.log(D)
-        return (D >= 2) * (math.log(2) / (D * log**2))
-    if hidden_size is None:
-        return (D >= 1) / D**2
-    if positive_int("hidden_size", hidden_size) < 3:
-        raise ValueError(f"hidden_size must be an int above 2, got {hidden_size}")
-    low, high = hidden_size / (hidden_size - 1), hidden_size
-    return ((D >= low) & (D <= high)) / D**2 * (hidden_size / (hidden_size - 2))

@@ -6,6 +6,7 @@ The first paper's time scales are here by name; saturation and learnability are 
 from urgates.theory.timescales import (
     STARTS,
     chrono_bias_mean,
+    decay_density,
     gradient_bounds,
     gradient_ratio,
     main_gate,
@@ -18,6 +19,7 @@ from urgates.theory.timescales import (
 __all__ = [
     "STARTS",
     "chrono_bias_mean",
+    "decay_density",
     "gradient_bounds",
     "gradient_ratio",
     "main_gate",

@@ -11,8 +11,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
-from urgates.gates import band, positive_int
+from urgates.checks import choice, positive_int
+from urgates.gates import band
 
 STARTS = ("constant", "chrono", "chrono_unknown", "uniform", "cumax")  # the rows of Table 4
 
@@ -29,22 +31,53 @@ def tail(start: str, x, *, bias: float = 1.0, hidden_size: int | None = None, t_
         hidden_size: H with "uniform" and "cumax", D within [H/(H-1), H]; unbounded if None.
         t_max: longest period with "chrono", in steps, above 2.
     """
-    if start not in STARTS:
-        raise ValueError(f"start must be one of {STARTS}, got {start!r}")
+    choice("start", start, STARTS)
     x = np.asarray(x, float)
     if start == "constant":
         return np.where(x < 1 + math.exp(bias), 1.0, 0.0)
     if start == "chrono":
-        if t_max is None or not t_max > 2:
-            raise ValueError(f"t_max must be above 2 (steps) for start 'chrono', got {t_max!r}")
+        _longest(t_max)
         return np.clip((t_max - x) / (t_max - 2), 0, 1)
     if start == "chrono_unknown":
         return math.log(2) / np.log(np.maximum(x, 2))
     if hidden_size is None:
         return 1 / np.maximum(x, 1)
-    if hidden_size < 3:
-        raise ValueError(f"hidden_size must be at least 3 for a spread, got {hidden_size!r}")
+    _spread(hidden_size)
     return np.clip((hidden_size / np.maximum(x, 1) - 1) / (hidden_size - 2), 0, 1)
+
+
+def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float | None = None):
+    """Density of the decay period D at initialisation, Table 4 and Prop. 1.
+
+    Args:
+        start: "uniform" and "cumax": D^-2, on [H/(H-1), H] if `hidden_size` H is given, else on
+            [1, ∞); "chrono": flat on [2, t_max]; "chrono_unknown": ∝ 1/(D log² D) on [2, ∞).
+        D: array or tensor of decay periods in steps, NumPy or torch.
+    Returns:
+        The normalised density at D (a constant bias is a point mass at 1 + e^b and has none).
+    """
+    choice("start", start, STARTS[1:])
+    if start == "chrono":
+        _longest(t_max)
+        return ((D >= 2) & (D <= t_max)) / (t_max - 2)
+    if start == "chrono_unknown":
+        log = D.log() if isinstance(D, Tensor) else np.log(D)
+        return (D >= 2) * (math.log(2) / (D * log**2))
+    if hidden_size is None:
+        return (D >= 1) / D**2
+    _spread(hidden_size)
+    low, high = hidden_size / (hidden_size - 1), hidden_size
+    return ((D >= low) & (D <= high)) / D**2 * (hidden_size / (hidden_size - 2))
+
+
+def _longest(t_max) -> None:
+    if t_max is None or not t_max > 2:
+        raise ValueError(f"t_max must be above 2 (steps), got {t_max!r}")
+
+
+def _spread(hidden_size: int) -> None:
+    if positive_int("hidden_size", hidden_size) < 3:
+        raise ValueError(f"hidden_size must be an int above 2, got {hidden_size!r}")
 
 
 def refined_period(D, r):
@@ -57,8 +90,7 @@ def refined_period(D, r):
 
 def chrono_bias_mean(t_max: float) -> float:
     """Mean of the chrono bias log U[1, t_max - 1], Eq. (17)."""
-    if not t_max > 2:
-        raise ValueError(f"t_max must be above 2 (steps), got {t_max!r}")
+    _longest(t_max)
     m = t_max - 1
     return m * math.log(m) / (m - 1) - 1
 

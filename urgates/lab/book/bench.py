@@ -69,7 +69,6 @@ class Bench:
     def __init__(
         self,
         notebook: str,
-        *,
         preset: str | None = None,
         recompute: bool = False,
         seeds: int = 0,
