@@ -150,11 +150,11 @@ OTHERS = [
     (lambda: gate("OM").parameters(3, 8, downsize=3), "downsize must divide hidden_size 8, got 3"),
     (
         lambda: decay_density("flat", np.ones(2)),
-        "start must be one of ['uniform', 'cumax', 'chrono",
+        "start must be one of ['chrono', 'chrono_unknown', 'uni",
     ),
     (
         lambda: decay_density("chrono", np.ones(2)),
-        "t_max must be above 2 (steps) for start 'chrono'",
+        "t_max must be above 2 (steps), got None",
     ),
     (
         lambda: decay_density("uniform", 2.0, hidden_size=2),
