@@ -40,7 +40,7 @@ import pandas as pd
 import torch
 
 import urgates
-from urgates.gates import decay_period, refine
+from urgates.gates import decay_period, reach, refine
 from urgates.lab import Bench, figures, notebooks
 
 bench = Bench("00_start_here")
@@ -77,7 +77,8 @@ assert abs(refine(0.9, 1.0) - 0.99) < 1e-12
 
 # %%
 f, k = np.linspace(0, 1, 101), np.geomspace(1, 1000, 101)
-band = pd.DataFrame({"f": f, "lowest": refine(f, 0), "highest": refine(f, 1)})
+lowest, highest = reach(f)
+band = pd.DataFrame({"f": f, "lowest": lowest, "highest": highest})
 kept = pd.DataFrame({"k": k, "0.9": 0.9**k, "0.99": 0.99**k})
 
 # %%

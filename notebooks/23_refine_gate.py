@@ -37,7 +37,7 @@ import sympy
 import torch
 
 from urgates import theory
-from urgates.gates import band, logit, refine
+from urgates.gates import band, logit, reach, refine
 from urgates.lab import Bench, figures
 
 bench = Bench("23_refine_gate")
@@ -138,7 +138,8 @@ f = np.linspace(0, 1, 101)
 fig2a = pd.DataFrame({"f": f, "alpha": band(f), "limit": np.minimum(f, 1 - f)})
 z = np.linspace(-6, 6, 121)
 f = 1 / (1 + np.exp(-z))
-fig2b = pd.DataFrame({"z": z, "f": f, "lower": refine(f, 0), "upper": refine(f, 1)})
+lower, upper = reach(f)
+fig2b = pd.DataFrame({"z": z, "f": f, "lower": lower, "upper": upper})
 BLUE = figures.STYLE["-"]["color"]
 
 # %%
@@ -185,8 +186,8 @@ f = r = 1 - p
 assert abs(refine(f, r) - 0.99) < 1e-12
 
 grid = np.linspace(0, 1, 2001)
-reach = refine(grid[:, None], grid) >= 0.99
-larger = np.maximum(grid[:, None], grid)[reach].min()
+enough = refine(grid[:, None], grid) >= 0.99
+larger = np.maximum(grid[:, None], grid)[enough].min()
 bench.claim(
     "G14",
     holds=bool(larger <= 0.942),

@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 
 import urgates
-from urgates.gates import cumax, decay_period, master, refine
+from urgates.gates import cumax, decay_period, master, reach, refine
 from urgates.lab import Bench, figures
 
 torch.manual_seed(seed)
@@ -170,15 +170,16 @@ urgates.gate("OM")
 
 # %%
 f = np.linspace(0, 1, 101)
+lowest, highest = reach(f)
 bands = pd.DataFrame(
     {
         "f": f,
         "master, a = 0": master(f, 1 - f, 0),
         "master, a = 1/2": master(f, 1 - f, 0.5),
         "master, a = 1": master(f, 1 - f, 1),
-        "refine, r = 0": refine(f, 0),
+        "refine, r = 0": lowest,
         "refine, r = 1/2": refine(f, 0.5),
-        "refine, r = 1": refine(f, 1),
+        "refine, r = 1": highest,
     }
 )
 assert np.allclose(bands["master, a = 0"], f**2) and np.allclose(bands["master, a = 1"], f)

@@ -37,7 +37,7 @@ import pandas as pd
 import torch
 
 import urgates
-from urgates.gates import decay_period, logit, refine
+from urgates.gates import decay_period, logit, reach, refine
 from urgates.lab import Bench, figures
 from urgates.lab.experiments import protocol
 from urgates.lab.learners.supervised import Stack
@@ -66,7 +66,7 @@ urgates.gate("R")
 # %%
 f = torch.sigmoid(torch.ones((), dtype=torch.float64)).item()
 assert abs(refine(f, 0.5) - f) < 1e-15
-low, high = refine(f, 0.0), refine(f, 1.0)
+low, high = reach(f)
 print(f"R starts at f = g = {f:.3f}, D = {decay_period(f):.2f}")
 print(f"its refine gate alone reaches D = {decay_period(low):.2f} to {decay_period(high):.1f}")
 
@@ -90,9 +90,8 @@ line = np.linspace(0, 1, 201)
 fig, axes = figures.subplots(1, 2, size=(8.2, 4), sharey=True)
 for ax, (name, units) in zip(axes, dots.groupby("gate"), strict=True):
     color = figures.STYLE[name]["color"]
-    ax.fill_between(line, refine(line, 0), refine(line, 1), color="0.9", lw=0)
-    reach = refine(units.f, 0), refine(units.f, 1)
-    ax.vlines(units.f, *reach, color=color, lw=0.7, alpha=0.25)
+    ax.fill_between(line, *reach(line), color="0.9", lw=0)
+    ax.vlines(units.f, *reach(units.f), color=color, lw=0.7, alpha=0.25)
     ax.plot(units.f, units.g, "o", ms=3, color=color)
     ax.set(title=name, xlabel="main gate f", xlim=(0, 1), ylim=(0, 1))
     ax.set_aspect("equal")
@@ -105,7 +104,7 @@ bench.save(fig, "reach", data=dots)
 # gates refined up. There is room on the outer side to learn into.
 
 # %%
-reachable = {n: (decay_period(refine(u.f, 1)) > 100).mean() for n, u in dots.groupby("gate")}
+reachable = {n: (decay_period(reach(u.f)[1]) > 100).mean() for n, u in dots.groupby("gate")}
 assert reachable["R"] == 0 and abs(reachable["UR"] - 0.1) < 0.07
 print("units whose refine gate alone can reach D > 100 steps:")
 print(f"R {reachable['R']:.0%}, UR about a tenth (P(f > 0.9))")

@@ -36,7 +36,7 @@ import pandas as pd
 import torch
 
 import urgates
-from urgates.gates import cumax, refine
+from urgates.gates import cumax, reach, refine
 from urgates.lab import Bench, figures
 from urgates.lab.experiments import protocol
 from urgates.lab.learners.supervised import Stack
@@ -92,8 +92,7 @@ assert np.allclose(refine(step.f, step.r), step.g, atol=1e-6)
 # %%
 fig, ax = figures.subplots(size=(7.4, 3.8))
 look = figures.STYLE["OR"]
-low, high = refine(step.f, 0), refine(step.f, 1)
-ax.fill_between(step.unit, low, high, color=look["color"], alpha=0.15, lw=0, label="band")
+ax.fill_between(step.unit, *reach(step.f), color=look["color"], alpha=0.15, lw=0, label="band")
 ax.vlines(step.unit, step.f, step.g, color="0.7", lw=1)
 ax.plot(step.unit, step.f, color="0.3", lw=1.5, label="main gate f, in order")
 ax.plot(step.unit, step.g, "^", color=look["color"], ms=5, label="effective gate g")

@@ -38,6 +38,7 @@ import pandas as pd
 import torch
 
 import urgates
+from urgates.gates import decay_period
 from urgates.lab import Bench, figures
 
 bench = Bench("A_pseudocode")
@@ -229,7 +230,7 @@ for sign in (-1, 1):
     f_, r_ = sigmoid(forget_bias), sigmoid(sign * forget_bias)
     g = 2 * r_ * f_ + (1 - 2 * r_) * f_**2
     print(f"r_ = sigmoid({'+-'[sign < 0]}b): effective gates from {g.min():.3f} to {g.max():.3f}, "
-          f"longest memory {1 / (1 - g.max()):.0f} steps")  # fmt: skip
+          f"longest memory {decay_period(g.max()):.0f} steps")  # fmt: skip
 
 # %% [markdown]
 # The main gates alone reach up to $d = 64$ steps. The minus halves a long memory $D$, the plus

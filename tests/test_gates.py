@@ -16,6 +16,7 @@ from urgates.gates import (
     decay_period,
     logit,
     master,
+    reach,
     refine,
     update,
 )  # fmt: skip
@@ -46,6 +47,13 @@ def test_refine_stays_in_its_band_and_is_monotone():
     assert (g.diff(dim=0) >= -1e-15).all() and (g.diff(dim=1) >= -1e-15).all()
     assert (g - F).abs().sub(band(F)).max() <= 1e-15
     assert refine(0.9, 1.0) == pytest.approx(0.99)
+
+
+def test_reach_is_where_a_refine_gate_ends():
+    lowest, highest = reach(GRID)
+    torch.testing.assert_close(lowest, GRID**2, rtol=0, atol=1e-15)
+    torch.testing.assert_close(highest, 1 - (1 - GRID) ** 2, rtol=0, atol=1e-15)
+    assert reach(0.9) == pytest.approx((0.81, 0.99))
 
 
 def test_refine_is_symmetric():

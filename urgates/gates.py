@@ -45,6 +45,11 @@ def refine(f, r):
     return f * f + 2 * r * band(f)
 
 
+def reach(f):
+    """Ends (lowest, highest) of what a refine gate can make of f: f² and 1 - (1 - f)², §2.3."""
+    return refine(f, 0), refine(f, 1)
+
+
 def master(m, other, a, scale=1):
     """Effective gate of the ON-LSTM, Eqs. (21)-(23): `a` acts where both master gates overlap.
 
