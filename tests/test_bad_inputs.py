@@ -1,5 +1,7 @@
 """Bad input to layers, cells, gates and kernels: one line says what, what came, what was due."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn.utils.rnn import pack_sequence
 
 import urgates
 from urgates import GRU, LSTM, Gate, GRUCell, LSTMCell, from_torch, gate
+from urgates.checks import require
 from urgates.kernels import scan
 from urgates.theory import decay_density
 
@@ -29,6 +32,19 @@ def recurrence(**changed):
     fine = {"x": X, "w_x": m.weight_ih_l0, "b": None, "w_h": m.weight_hh_l0, "b_u": None,
             "h0": S, "c0": S}  # fmt: skip
     return scan(m.recurrence, **(fine | changed))
+
+
+def test_a_value_that_is_fine_passes_through_and_another_is_shown_in_a_few_words():
+    assert require("steps", True, "be above 0", 3) == 3
+    for value, shown in [
+        (-3, "-3"),
+        ("many", "'many'"),
+        (X, "a tensor of shape [5, 2, 3]"),
+        ([0.5] * 99, "a list of length 99"),
+        (X.numpy(), "a ndarray"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(f"steps must be above 0, got {shown}")):
+            require("steps", False, "be above 0", value)
 
 
 CONSTRUCTORS = [
@@ -103,7 +119,7 @@ INPUTS = [
         "input must be of torch.float32, as the weights are, got torch.int32",
     ),
     (lambda: cell(ROW + NAN), "input must be finite, got 6 NaN or inf"),
-    (lambda: cell([1.0, 2.0, 3.0]), "input must be a tensor, got a list of length 3"),
+    (lambda: cell([1.0, 2.0, 3.0]), "input must be a tensor, got [1.0, 2.0, 3.0]"),
     (lambda: LSTM(3, 4).gates(X + NAN), "input must be finite, got 30 NaN or inf"),
     (lambda: LSTM(3, 4).gates(X.double()), "input must be of torch.float32"),
     (lambda: LSTM(3, 4).gates(pack_sequence([X[:, 0]])), "input must be a tensor, got a PackedSe"),
@@ -111,7 +127,7 @@ INPUTS = [
 ]
 STATES = [
     (lambda: layer(hx=H), "hx must be a pair (h, c) of tensors, got a tensor of shape [1, 2, 4]"),
-    (lambda: layer(hx=()), "hx must be a pair (h, c) of tensors, got a tuple of length 0"),
+    (lambda: layer(hx=()), "hx must be a pair (h, c) of tensors, got ()"),
     (lambda: layer(hx=(H, H, H)), "hx must be a pair (h, c) of tensors, got a tuple of length 3"),
     (lambda: layer(hx={"h": H, "c": H}), "hx must be a pair (h, c) of tensors, got a dict"),
     (lambda: layer(hx=(H, None)), "hx[1] must be a tensor, got None"),
@@ -122,7 +138,7 @@ STATES = [
     (lambda: layer(hx=(H, H), of=GRU), "hx must be a tensor, got a tuple of length 2"),
     (lambda: layer(hx=0, of=GRU), "hx must be a tensor, got 0"),
     (lambda: layer(hx=H.long(), of=GRU), "hx must be of torch.float32"),
-    (lambda: cell(hx=()), "hx must be a pair (h, c) of tensors, got a tuple of length 0"),
+    (lambda: cell(hx=()), "hx must be a pair (h, c) of tensors, got ()"),
     (lambda: cell(hx=torch.stack([S, S])), "hx must be a pair (h, c) of tensors, got a tensor of"),
     (lambda: cell(hx=(S, S[:1])), "hx[1] must have shape (2, 4), got [1, 4]"),
     (lambda: cell(hx=(S > 0, S)), "hx[0] must be of torch.float32"),
@@ -133,24 +149,24 @@ STATES = [
 OTHERS = [
     (lambda: gate(5), "gate must be one of -, C, O"),
     (lambda: gate(None), "got None"),
-    (lambda: Gate("relu"), "activation must be one of ['sigmoid', 'cumax', 'fast', 'softsign']"),
+    (lambda: Gate("relu"), "activation must be one of sigmoid, cumax, fast, softsign, got 'relu'"),
     (
         lambda: Gate(bias=["chrono"]),
-        "bias must be one of ['constant', 'chrono', 'uniform', 'power']",
+        "bias must be one of constant, chrono, uniform, power, got ['chrono']",
     ),
     (
         lambda: Gate(auxiliary="reset"),
-        "auxiliary must be one of [None, 'refine', 'master'], got 're",
+        "auxiliary must be one of None, refine, master, got 're",
     ),
     (lambda: Gate("cumax", "uniform"), "bias must be 'constant' with activation 'cumax'"),
-    (lambda: gate("UR").layout("rnn"), "cell must be one of ['lstm', 'gru'], got 'rnn'"),
+    (lambda: gate("UR").layout("rnn"), "cell must be one of lstm, gru, got 'rnn'"),
     (lambda: gate("UR").initial_bias(0), "hidden_size must be a positive int, got 0"),
     (lambda: gate("UR").initial_bias(8, units=0), "units must be a positive int, got 0"),
     (lambda: gate("UR").parameters(3, "8"), "hidden_size must be a positive int, got '8'"),
     (lambda: gate("OM").parameters(3, 8, downsize=3), "downsize must divide hidden_size 8, got 3"),
     (
         lambda: decay_density("flat", np.ones(2)),
-        "start must be one of ['chrono', 'chrono_unknown', 'uni",
+        "start must be one of chrono, chrono_unknown, uni",
     ),
     (
         lambda: decay_density("chrono", np.ones(2)),

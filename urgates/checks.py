@@ -1,6 +1,7 @@
 """What public functions accept, and the one way they refuse: "NAME must be ..., got ...".
 
 Each check returns the value it was given, so that it can stand where the value is used.
+`require` is the check for all that has no name of its own.
 """
 
 from __future__ import annotations
@@ -15,56 +16,69 @@ from torch import Tensor
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+def refusal(name: str, expected: str, got: str, why: str = "") -> ValueError:
+    """The error that says what the argument `name` must be (or have), what came, and why."""
+    return ValueError(f"{name} must {expected}, got {got}{why and ': '}{why}")
+
+
+def require(name: str, fine: Any, expected: str, value: Any) -> Any:
+    """The value if it is fine, else "NAME must EXPECTED, got VALUE".
+
+    >>> require("lr", 0.1 > 0, "be above 0", 0.1)
+    0.1
+    """
+    if not fine:
+        raise refusal(name, expected, _what(value))
+    return value
+
+
 def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
     """One of the options."""
-    if value not in list(options):
-        raise ValueError(f"{name} must be one of {list(options)}, got {value!r}")
-    return value
+    options = list(options)
+    return require(name, value in options, f"be one of {', '.join(map(str, options))}", value)
 
 
 def positive_int(name: str, value: Any) -> int:
     """A positive whole number."""
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ValueError(f"{name} must be a positive int, got {value!r}")
-    return value
+    fine = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return require(name, fine, "be a positive int", value)
 
 
 def flag(name: str, value: Any) -> bool:
     """True or False, and not something that merely counts as one."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
-    return value
+    return require(name, isinstance(value, bool), "be True or False", value)
 
 
 def number(name: str, value: Any) -> float:
     """A finite number, as a float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
+    fine = _real(value) and math.isfinite(value)
+    return float(require(name, fine, "be a finite number", value))
 
 
 def probability(name: str, value: Any) -> float:
     """A number in [0, 1], as a float."""
-    if isinstance(value, bool) or not (isinstance(value, (int, float)) and 0 <= value <= 1):
-        raise ValueError(f"{name} must be a probability in [0, 1], got {value!r}")
-    return float(value)
+    fine = _real(value) and 0 <= value <= 1
+    return float(require(name, fine, "be a probability in [0, 1]", value))
 
 
 def zoneout_pair(zoneout: Any) -> tuple[float, float]:
     """Zoneout of an LSTM, (cell, hidden)."""
-    if not (isinstance(zoneout, (tuple, list)) and len(zoneout) == 2):
-        raise ValueError(f"zoneout must be a pair (cell, hidden) of probabilities, got {zoneout!r}")
+    fine = isinstance(zoneout, (tuple, list)) and len(zoneout) == 2
+    require("zoneout", fine, "be a pair (cell, hidden) of probabilities", zoneout)
     return probability("zoneout", zoneout[0]), probability("zoneout", zoneout[1])
 
 
 def float_type(name: str, dtype: Any) -> torch.dtype | None:
     """A type that weights can have, or None for torch's default."""
-    if dtype is not None and dtype not in FLOATS:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, FLOATS))}, got {dtype!r}")
-    return dtype
+    return None if dtype is None else choice(name, dtype, FLOATS)
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 # ------------------------------------------------------------------ tensors
+# Their sentences are made only where they are said: a compiler that follows could not read them.
 
 
 def tensor(name: str, x: Any, like: Tensor) -> Tensor:
@@ -73,27 +87,27 @@ def tensor(name: str, x: Any, like: Tensor) -> Tensor:
     Under autocast the other types that it casts will do too.
     """
     if not isinstance(x, Tensor):
-        raise ValueError(f"{name} must be a tensor, got {_what(x)}")
+        raise refusal(name, "be a tensor", _what(x))
     if x.device != like.device:
-        raise ValueError(f"{name} must be on {like.device}, where the weights are, got {x.device}")
+        raise refusal(name, f"be on {like.device}, where the weights are", str(x.device))
     if x.layout != torch.strided:
-        raise ValueError(f"{name} must be a dense tensor, got {x.layout}")
+        raise refusal(name, "be a dense tensor", str(x.layout))
     if x.dtype != like.dtype and not (x.dtype in FLOATS[:3] and autocasting(x)):
-        raise ValueError(f"{name} must be of {like.dtype}, as the weights are, got {x.dtype}")
+        raise refusal(name, f"be of {like.dtype}, as the weights are", str(x.dtype))
     return x
 
 
 def pair(name: str, value: Any) -> tuple[Any, Any]:
     """The two states of an LSTM."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{name} must be a pair (h, c) of tensors, got {_what(value)}")
+        raise refusal(name, "be a pair (h, c) of tensors", _what(value))
     return value[0], value[1]
 
 
 def shape(name: str, x: Tensor, expected: tuple[int, ...]) -> Tensor:
     """A tensor of exactly that shape."""
     if tuple(x.shape) != expected:
-        raise ValueError(f"{name} must have shape {expected}, got {list(x.shape)}")
+        raise refusal(name, f"have shape {expected}", str(list(x.shape)))
     return x
 
 
@@ -103,7 +117,7 @@ def finite(name: str, x: Tensor) -> Tensor:
     if hidden or x.device.type != "cpu" or math.isfinite(x.detach().sum()):
         return x  # one pass over most inputs
     if not torch.isfinite(x).all():
-        raise ValueError(f"{name} must be finite, got {int((~torch.isfinite(x)).sum())} NaN or inf")
+        raise refusal(name, "be finite", f"{int((~torch.isfinite(x)).sum())} NaN or inf")
     return x
 
 
@@ -118,10 +132,11 @@ def autocasting(x: Tensor) -> bool:
 
 
 def _what(value: Any) -> str:
+    """The value in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {list(value.shape)}"
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of length {len(value)}"
-    return repr(value) if value is None or isinstance(value, (int, float, str)) else (
-        f"a {type(value).__name__}"
-    )  # fmt: skip
+    text = repr(value)
+    if len(text) <= 80 and "\n" not in text:
+        return text
+    length = f" of length {len(value)}" if isinstance(value, (tuple, list)) else ""
+    return f"a {type(value).__name__}{length}"
