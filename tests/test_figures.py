@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from urgates.gates import GATES
-from urgates.lab.book import figures
+from urgates.lab.book import figures, units
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,6 +111,55 @@ def test_ranking_marks_diverged_seeds_and_keeps_gates_the_paper_lacks():
     assert [label.get_text() for label in ours.get_yticklabels()] == ["CR", "- (standard)"]
     assert theirs.lines[0].get_markerfacecolor() == "white"  # seeds of it diverged
     assert "span: 20.0 points" in ours.get_xlabel() and "span: 0.0 points" in theirs.get_xlabel()
+
+
+def test_empty_data_draw_empty_axes():
+    none = runs({}).assign(valid=0.0, diverged=False)
+    fig, plotted = figures.memory_facets(none, 2.0, "loss")
+    assert plotted.empty and len(fig.axes) == 1 and fig.axes[0].get_ylabel().startswith("loss")
+    two = figures.subplots(1, 2)[1]
+    assert figures.accuracy_curves(two, runs({})).empty
+    assert figures.ranking(*two, none, pd.Series({"-": 63.0}), pd.Series({"-": 0})).empty
+    probes = pd.DataFrame(columns=["gate", "seed", "when", "unit", "f", "g"])
+    fig, plotted = figures.timescales(probes, ["UR"], 80)
+    assert plotted.empty and list(plotted.columns) == ["gate", "when", "D", "share"]
+    table = units.paired(SimpleNamespace(probes=probes))
+    assert table.empty and list(table) == ["f_before", "f_after", "g_before", "g_after"]
+    assert all(
+        part[-1].empty
+        for part in (
+            figures.before_after(table, []),
+            figures.period_histograms(table, [], [1, 2]),
+            figures.moving_units(table, []),
+        )
+    )
+
+
+def test_shares_of_units_beyond_a_period():
+    found = units.exceedance([4, 1, 2, 8])
+    assert found.D.tolist() == [8, 4, 2, 1] and found.share.tolist() == [0.25, 0.5, 0.75, 1]
+    assert units.exceedance([4, 1, 2, 8], [2, 1, 9, 0]).share.tolist() == [0.5, 0.75, 0, 1]
+    assert units.exceedance([np.inf, 1], [1e9]).share.tolist() == [0.5]
+    assert units.periods(pd.Series([0.5, 0.9, 1.0])).tolist() == pytest.approx([2, 10, 1e6])
+
+
+def test_units_are_paired_and_their_tails_are_their_gates_own():
+    rows = [
+        ("UR", 1, when, unit, f, g)
+        for when in ("before", "after")
+        for unit, (f, g) in enumerate([(0.5, 0.5), (0.4, 0.59)])
+    ]
+    probes = pd.DataFrame(rows, columns=["gate", "seed", "when", "unit", "f", "g"])
+    probes.loc[probes.when == "after", "g"] += 0.4
+    probes.loc[len(probes)] = ["-", 1, "before", 0, 0.5, 0.5]  # a run that goes on
+    pairs = units.paired(SimpleNamespace(probes=probes))
+    assert pairs.index.tolist() == [("UR", 1, 0), ("UR", 1, 1)]
+    assert pairs.g_after.tolist() == pytest.approx([0.9, 0.99])
+    parts = units.tails(probes, ["UR", "U"])
+    assert [part.when[0] for part in parts] == ["before", "after"]
+    assert parts[1].D.tolist() == pytest.approx([100, 10]) and parts[1].share.tolist() == [0.5, 1]
+    fig, plotted = figures.timescales(probes, ["UR", "U"], 80)
+    assert len(plotted) == 4 and [ax.get_title() for ax in fig.axes][1] == "after training"
 
 
 def test_dots_keep_their_row_whatever_a_panel_lacks():

@@ -557,6 +557,22 @@ def test_save_writes_picture_numbers_and_provenance(checkout, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == caption
 
 
+def test_a_figure_without_numbers_is_not_saved_and_runs_without_files_cost_nothing(
+    checkout, monkeypatch, capsys
+):
+    p = replace(TINY, preset="laptop", seeds=3)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "laptop"), p)
+    bench = Bench("31", preset="laptop")
+    none = bench.runs("copy")
+    bench.save(Figure(), "fig3_left", data=none.frame, runs=none)
+    bench.cost(none)
+    assert capsys.readouterr().out.splitlines()[1:] == ["fig3_left: nothing to draw yet"]
+    assert not bench.out.exists()
+    store(checkout / "figures/31/runs", "-", 1, [2.1] * 4)
+    bench.cost(none, bench.runs("copy"))
+    assert capsys.readouterr().out.startswith("lstm copy at laptop: 0 min in all")
+
+
 def test_a_saved_figure_is_shown_with_its_alternative_text_and_reading(checkout, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda what, **how: shown.append((what, how)))
@@ -626,5 +642,6 @@ def test_tables_are_read_back_as_stored_and_made_only_where_runs_are_trained(che
 def test_cards(checkout):
     assert "| preset | smoke |" in Bench("31", preset="smoke")._repr_markdown_()
     assert "nothing is trained" in Bench("23_refine_gate")._repr_markdown_()
+    assert repr(Bench("31", preset="smoke")) == "Bench('31', smoke, trains)"
     assert "def verdict(" in show_source(claims.verdict).data
     assert set(protocol("copy", "paper").gates) == set(GATES)

@@ -7,7 +7,8 @@ Committed results lie in `figures/<notebook>/`, whatever is computed afresh in
 import base64
 import inspect
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -111,15 +112,9 @@ class Bench:
         """
         p = self.protocol(task) if preset is None else experiments.protocol(task, preset)
         wanted, seeds = tuple(gates or p.gates), range(1, (self.seeds or p.seeds) + 1)
-        gates, home = self.gates or wanted, self.notebook if of is None else of
-        folder = self.runs_folder
-        if preset is not None:
-            folder = checkout() / "figures" / home / "runs"
-        elif of is not None:
-            trained = checkout() / "runs" / self.preset / of / "runs"
-            stored = checkout() / "figures" / of / "runs"
-            folder = trained if self.trains and trained.exists() else stored
-        elif self.trains:
+        gates = self.gates or wanted
+        folder = self._folder(of, preset)
+        if self.trains and of is preset is None:
             run_missing(
                 [(p, cell, gate) for gate in gates],
                 seeds,
@@ -133,9 +128,23 @@ class Bench:
         if not runs:
             print(
                 f"no stored runs of {task} ({cell}) at {p.preset}; this trains them: "
-                f"urgates run {home} --preset {p.preset} --recompute"
+                f"urgates run {of or self.notebook} --preset {p.preset} --recompute"
             )
         return runs
+
+    def _folder(self, of: str | None, preset: str | None) -> Path:
+        """Where the runs are that `runs` reads: this notebook's, another's or another preset's."""
+        if of is preset is None:
+            return self.runs_folder
+        home = of or self.notebook
+        trained = checkout() / "runs" / self.preset / home / "runs"
+        fresh = preset is None and self.trains and trained.exists()
+        return trained if fresh else checkout() / "figures" / home / "runs"
+
+    def cost(self, *groups: Runs) -> None:
+        """Print what the training of these runs took, a line for each group that has any."""
+        for runs in filter(None, groups):
+            print(f"{runs.cell} {runs.cost}")
 
     def network(self, task: str, cell: str, gate: str, seed: int = 1) -> Network:
         """A trained network, ready to answer; ValueError if no finished run has left one."""
@@ -228,6 +237,7 @@ class Bench:
         """Save a figure as NAME.png, .csv and .json, show the picture, print its caption.
 
         The figure's title, its alternative text and how to read it are in `lab/figures.ini`.
+        Without numbers there is nothing to save, and a line says so.
 
         Args:
             fig: a matplotlib figure.
@@ -236,44 +246,37 @@ class Bench:
             paper: which of the paper's figures it is, like "Fig. 3 left".
             runs: what it was drawn from; None for closed forms and samples.
         """
-        from IPython.display import Markdown, display
-
         from urgates.lab.book import figures
 
-        evidence = {"preset": "exact", "seeds": [], "device": device_name(self.device)}
-        evidence |= {"commit": commit()}
+        if data.empty:
+            print(f"{name}: nothing to draw yet")
+            return
         timed = {"device", "commit"} <= set(data.columns)
-        if timed:  # the rows of `timings` know where they come from
-            evidence |= {key: ", ".join(sorted(set(data[key]))) for key in ("device", "commit")}
-            evidence["preset"] = self.preset
-        meta = {"notebook": self.notebook, "paper": paper} | evidence
-        if runs is not None:
-            groups = several(runs)
-            digests = ", ".join(dict.fromkeys(group.protocol.digest for group in groups))
-            meta |= provenance(runs) | {"protocol": digests}
-            meta["wall_seconds"] = round(60 * sum(g.minutes.sum() for g in groups if g), 1)
-            meta["runs"] = [
-                f"runs/{path.name}"
-                if group.folder == self.runs_folder
-                else f"../{group.folder.parent.name}/runs/{path.name}"
-                for group in groups
-                for path in group.paths
-            ]
+        meta = {"notebook": self.notebook, "paper": paper}
+        found = self._here(data if timed else None)
+        meta |= found if runs is None else _drawn_from(several(runs), self.runs_folder)
         texts = figures.described(self.notebook, name)
         record = figures.save(fig, self.out / name, data, meta, texts)
-        picture = base64.b64encode((self.out / f"{name}.png").read_bytes()).decode()
-        alt = texts.get("alt", name)
-        shown = {"image/png": picture, "text/plain": alt}
-        display(shown, raw=True, metadata={"image/png": {"alt": alt}})
-        if "read" in texts:
-            display(Markdown(f"*How to read it.* {texts['read']}"))
-        seeds = ", ".join(map(str, meta["seeds"]))
+        _show(self.out / f"{name}.png", texts)
         caption = f"{name}.csv · {meta['preset']}"
         if runs is not None:  # stored numbers: the notebook's test sees any change of them
+            seeds = ", ".join(map(str, meta["seeds"]))
             caption += f" · seeds {seeds} · data {record['sha256']['csv'][:8]}"
         elif timed:
             caption += f" · {meta['device']}, measured at {meta['commit']}"
         print(caption)
+
+    def _here(self, timings: pd.DataFrame | None = None) -> dict:
+        """Provenance of what was computed here and now, or of `timings`, which know theirs."""
+        here = {"preset": "exact", "seeds": [], "device": device_name(self.device)}
+        here |= {"commit": commit()}
+        if timings is not None:
+            here |= {key: ", ".join(sorted(set(timings[key]))) for key in ("device", "commit")}
+            here["preset"] = self.preset
+        return here
+
+    def __repr__(self) -> str:
+        return f"Bench({self.notebook!r}, {self.preset}, {'trains' if self.trains else 'reads'})"
 
     def _repr_markdown_(self) -> str:
         rows = {
@@ -287,6 +290,27 @@ class Bench:
         if self.preset == "exact":
             rows = {"notebook": self.notebook, "preset": "exact: nothing is trained"}
         return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+
+
+def _drawn_from(groups: Sequence[Runs], here: Path) -> dict:
+    """Provenance of a figure of runs, and their files as seen from the figure's folder."""
+    digests = ", ".join(dict.fromkeys(group.protocol.digest for group in groups))
+    minutes = sum(group.minutes.sum() for group in groups if group)
+    places = {g: "" if g.folder == here else f"../{g.folder.parent.name}/" for g in groups}
+    files = [f"{place}runs/{path.name}" for g, place in places.items() for path in g.paths]
+    more = {"protocol": digests, "wall_seconds": round(60 * minutes, 1), "runs": files}
+    return provenance(groups) | more
+
+
+def _show(picture: Path, texts: Mapping[str, str]) -> None:
+    """Display a saved picture with its alternative text, and how to read it."""
+    from IPython.display import Markdown, display
+
+    alt = texts.get("alt", picture.stem)
+    shown = {"image/png": base64.b64encode(picture.read_bytes()).decode(), "text/plain": alt}
+    display(shown, raw=True, metadata={"image/png": {"alt": alt}})
+    if "read" in texts:
+        display(Markdown(f"*How to read it.* {texts['read']}"))
 
 
 def show_source(thing):

@@ -2,7 +2,8 @@
 
 A saved figure is three siblings: NAME.png (the picture), NAME.csv (exactly the plotted numbers),
 NAME.json (where they come from).  What the book says about its figures (title, alternative text,
-how to read it) is in figures.ini.  This file and look.py alone need matplotlib.
+how to read it) is in figures.ini.  What unit_figures.py draws is here, too.  Empty data draw empty
+axes, which `Bench.save` does not keep.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from urgates.lab.book.look import STYLE, VERDICT, facets, legend, level, start, style, subplots
+from urgates.lab.book.unit_figures import (
+    before_after,
+    histogram,
+    moving_units,
+    period_histograms,
+    period_tails,
+    timescales,
+)
 from urgates.lab.store.runs import smoothed
 
 __all__ = [
@@ -28,6 +37,7 @@ __all__ = [
     "VERDICT",
     "VOLATILE",
     "accuracy_curves",
+    "before_after",
     "curves",
     "described",
     "dots",
@@ -37,12 +47,15 @@ __all__ = [
     "level",
     "memory_curves",
     "memory_facets",
+    "moving_units",
+    "period_histograms",
     "period_tails",
     "ranking",
     "save",
     "start",
     "style",
     "subplots",
+    "timescales",
     "verdict_bars",
 ]
 
@@ -72,37 +85,39 @@ def curves(
     """
     if missing := {"gate", "seed", "step", y} - set(frame.columns):
         raise ValueError(f"frame must have the columns gate, seed, step, {y}; lacks {missing}")
-    plotted = []
-    for name, group in frame.groupby("gate", sort=False):
-        look = style(name)
-        color, line = look["color"], look["linestyle"]
-        wide = group.pivot(index="step", columns="seed", values=y).sort_index()
-        finite = wide.where(np.isfinite(wide))
-        for seed, values in finite.items():
-            ran = values.dropna()
-            ax.plot(ran.index, ran, color=color, linestyle=line, lw=0.6, alpha=0.5)
-            if len(ran) and ran.index[-1] < wide.index[-1]:
-                ax.plot(ran.index[-1], ran.iloc[-1], "x", color=color, ms=6)
-            plotted.append(_tidy(name, f"seed {seed}", ran, y))
-        shared = finite.dropna()
-        if shared.empty:
-            continue
-        low, median, high = (shared.quantile(q, axis=1) for q in (0.25, 0.5, 0.75))
-        every = max(1, len(median) // 8)
-        ax.plot(median.index, median, **look, lw=1.8, ms=4, markevery=every)
-        ax.fill_between(median.index, low, high, color=color, alpha=0.15, lw=0)
-        for label, values in (
-            ("lower quartile", low),
-            ("median", median),
-            ("upper quartile", high),
-        ):
-            plotted.append(_tidy(name, label, values, y))
+    plotted = [
+        part
+        for name, group in frame.groupby("gate", sort=False)
+        for part in _of_gate(ax, name, group.pivot(index="step", columns="seed", values=y), y)
+    ]
     if baseline is not None:
         level(ax, baseline, "constant\npredictor")
     ax.set(xlabel="training step", ylabel=(ylabel or y) + (" (log scale)" if log else ""))
     if log:
         ax.set_yscale("log")
     return pd.concat(plotted, ignore_index=True) if plotted else frame.head(0)
+
+
+def _of_gate(ax: Axes, name: str, wide: pd.DataFrame, y: str) -> Iterator[pd.DataFrame]:
+    """Draw the seeds of one gate, a column each by step, and their quartiles."""
+    look = style(name)
+    thin = {"color": look["color"], "linestyle": look["linestyle"], "lw": 0.6, "alpha": 0.5}
+    wide = wide.sort_index()
+    finite = wide.where(np.isfinite(wide))
+    for seed, values in finite.items():
+        ran = values.dropna()
+        ax.plot(ran.index, ran, **thin)
+        if len(ran) and ran.index[-1] < wide.index[-1]:
+            ax.plot(ran.index[-1], ran.iloc[-1], "x", color=look["color"], ms=6)
+        yield _tidy(name, f"seed {seed}", ran, y)
+    shared = finite.dropna()
+    if shared.empty:
+        return
+    low, median, high = (shared.quantile(q, axis=1) for q in (0.25, 0.5, 0.75))
+    ax.plot(median.index, median, **look, lw=1.8, ms=4, markevery=max(1, len(median) // 8))
+    ax.fill_between(median.index, low, high, color=look["color"], alpha=0.15, lw=0)
+    lines = {"lower quartile": low, "median": median, "upper quartile": high}
+    yield from (_tidy(name, line, values, y) for line, values in lines.items())
 
 
 def memory_curves(ax: Axes, frame: pd.DataFrame, baseline: float) -> pd.DataFrame:
@@ -140,7 +155,9 @@ def accuracy_curves(axes: Sequence[Axes], frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The plotted numbers.
     """
-    stretch = max(frame.step.min(), frame.step.max() // 80)
+    if frame.empty:
+        frame = frame.reindex(columns=["gate", "seed", "step", "accuracy", "valid_accuracy"])
+    stretch = max(frame.step.min(), frame.step.max() // 80) if len(frame) else 1
     train = smoothed(frame, "accuracy", stretch)
     valid = frame.dropna(subset="valid_accuracy")
     parts = [
@@ -199,67 +216,6 @@ def _span(percent: pd.Series) -> str:
 
 def _tidy(name: str, line: str, values: pd.Series, y: str) -> pd.DataFrame:
     return pd.DataFrame({"gate": name, "line": line, "step": values.index, y: values.to_numpy()})
-
-
-def histogram(
-    ax: Axes,
-    name: str,
-    before: np.ndarray,
-    after: np.ndarray,
-    *,
-    edges: Sequence[float] = tuple(np.linspace(0, 1, 21)),
-) -> pd.DataFrame:
-    """Activations of one gate, before training (outline) and after (filled), Figs. 4 and 9.
-
-    Args:
-        before, after: one number per unit, any shape.
-        edges: of the bins; beyond 1 the numbers are decay periods, drawn on a log scale.
-    Returns:
-        The plotted shares of units: columns gate, when, left, right, share.
-    """
-    edges, color, plotted = np.asarray(edges), style(name)["color"], []
-    for when, values in (("before", before), ("after", after)):
-        values = np.ravel(values)
-        if not (values.size and np.all((values >= edges[0]) & (values <= edges[-1]))):
-            raise ValueError(
-                f"{when} must be numbers in [{edges[0]:g}, {edges[-1]:g}], "
-                f"got {values[:3]} … ({values.size})"
-            )
-        share = np.histogram(values, edges)[0] / values.size
-        look = {"color": "0.3", "lw": 1} if when == "before" else {"color": color, "fill": True}
-        ax.stairs(share, edges, label=when, alpha=1 if when == "before" else 0.6, **look)
-        left, right = edges[:-1], edges[1:]
-        columns = {"gate": name, "when": when, "left": left, "right": right, "share": share}
-        plotted.append(pd.DataFrame(columns))
-    periods = edges[-1] > 1
-    ax.set(xscale="log" if periods else "linear", xlim=(edges[0], edges[-1]))
-    ax.set_xlabel("decay period D [steps] (log scale)" if periods else "gate activation")
-    ax.set(title=style(name)["label"], ylabel="share of units")
-    return pd.concat(plotted, ignore_index=True)
-
-
-def period_tails(
-    axes: Sequence[Axes], parts: Iterable[pd.DataFrame], length: int, last: float = 1e4
-) -> None:
-    """Two panels, before and after training: the share of units that remember beyond x steps.
-
-    Args:
-        parts: one gate at one moment each: columns gate, when, D (falling) and share.
-        length: of the task, a labelled rule; beside it 1/x, where uniform gates start.
-        last: where the axis of decay periods ends.
-    """
-    x = np.geomspace(1, last, 9)
-    for part in parts:
-        ax, look = axes[int(part.when.iloc[0] == "after")], style(part.gate.iloc[0])
-        ax.step(part.D, part.share, where="post", **look, lw=1.8, markevery=0.15, ms=4)
-    for ax, when in zip(axes, ("before", "after"), strict=True):
-        ax.plot(x, 1 / x, color="0.5", lw=1, ls=":", zorder=0)
-        ax.annotate("1/x", (300, 4e-3), color="0.4")
-        ax.axvline(length, color="0.4", lw=1)
-        ax.annotate(f"T = {length}", (length, 0.8), (3, 0), textcoords="offset points", color="0.4")
-        ax.set(xscale="log", yscale="log", xlim=(1, last), ylim=(2e-3, 1.3))
-        ax.set(title=f"{when} training", xlabel="decay period x [steps] (log scale)")
-    axes[0].set_ylabel("share of units with D > x (log scale)")
 
 
 def verdict_bars(ax: Axes, counts: pd.DataFrame) -> None:

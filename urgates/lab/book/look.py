@@ -127,11 +127,12 @@ def facets(
     Args:
         by: what else a panel has in common; it is the panel's title.
     Returns:
-        The figure, and each panel with its gates.
+        The figure, and each panel with its gates; one empty panel if there is none.
     """
     groups: dict[str, list[str]] = {}
     for name in gates:
         groups.setdefault(by(name), []).append(name)
+    groups = groups or {"no gate yet": []}
     fig, axes = subplots(1, len(groups), size=size, sharex=True, sharey=True, squeeze=False)
     for ax, (title, names) in zip(axes[0], groups.items(), strict=True):
         ax.set_title(title)
