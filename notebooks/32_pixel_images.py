@@ -48,7 +48,7 @@ import torch
 from scipy.stats import spearmanr
 
 from urgates.lab import Bench, figures, show_source
-from urgates.lab.book.timing import Case
+from urgates.lab.book.contenders import Case
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
 from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
 from urgates.lab.experiments.seeds import leads

@@ -44,7 +44,8 @@ import urgates
 from urgates import GATES, kernels, symbolic
 from urgates.kernels import reference
 from urgates.lab import Bench, figures, show_source
-from urgates.lab.book.timing import Case, PlainLoop, error_ratios, gemm_peak
+from urgates.lab.book.contenders import Case, PlainLoop
+from urgates.lab.book.timing import error_ratios, gemm_peak
 
 bench = Bench("X1_kernels", preset, recompute, device=device)
 bench

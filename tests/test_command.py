@@ -7,7 +7,7 @@ import pytest
 
 from urgates import __main__, __version__
 from urgates.lab import places
-from urgates.lab.book import timing
+from urgates.lab.book import contenders, timing
 
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE, LIST = "must be a whole number of at least 1", "must be whole numbers of at least 1"
@@ -140,7 +140,7 @@ def test_measure_itself_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="threads must be a positive int, got 0"):
         timing.measure([], threads=0)
     with pytest.raises(ValueError, match="graphs must be False without a GPU"):
-        timing.measure([timing.Case(graphs=True)], device="cpu")
+        timing.measure([contenders.Case(graphs=True)], device="cpu")
 
 
 def test_help_shows_examples_and_choices(main, capsys):

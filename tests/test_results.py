@@ -589,7 +589,7 @@ def test_a_saved_figure_is_shown_with_its_alternative_text_and_reading(checkout,
 
 
 def test_timings_are_measured_once_and_carry_their_provenance(checkout, capsys):
-    from urgates.lab.book.timing import Case
+    from urgates.lab.book.contenders import Case
 
     cases = [Case(hidden=8, time=3, batch=2, inputs=1, downsize=4)]
     how = {"pairs": 1, "threads": 1, "seconds": 0.001}

@@ -5,8 +5,8 @@ import torch
 from tolerances import assert_close
 
 from urgates.__main__ import main
-from urgates.lab.book import timing
-from urgates.lab.book.timing import Case, PlainLoop
+from urgates.lab.book import clock, timing
+from urgates.lab.book.contenders import Case, PlainLoop
 from urgates.rnn import LSTM
 
 TINY = {"hidden": 8, "time": 5, "batch": 2, "inputs": 3, "downsize": 4}
@@ -50,6 +50,41 @@ def test_threads_are_as_they_were():
     before = torch.get_num_threads()
     timing.measure([Case(**TINY)], pairs=1, threads=before + 1, seconds=0.001)
     assert torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError), clock.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
+
+
+def test_a_stopwatch_reads_one_clock_before_and_after_each_call():
+    seconds, calls = iter([1.0, 1.5, 4.0]), []
+    marks = clock.stopwatch(
+        lambda: calls.append(1), lambda: calls.append(2), clock=seconds.__next__
+    )
+    assert marks == [500, 2500] and calls == [1, 2]
+
+
+def test_contenders_take_turns_in_changing_order_after_warming_up():
+    said = []
+
+    def contender(name, *phases):
+        return lambda: said.append(name) or phases
+
+    some = {"a": contender("a", 3, 1), "b": contender("b", 5, 2), "c": contender("c", 7, 4)}
+    taken = clock.turn_about(some, rounds=8)
+    assert taken.shape == (8, 3, 2) and (taken == [[3, 1], [5, 2], [7, 4]]).all()
+    rounds = ["".join(said[k : k + 3]) for k in range(3, len(said), 3)]
+    assert said[:3] == ["a", "b", "c"] and len(rounds) == 8
+    assert {"".join(sorted(r)) for r in rounds} == {"abc"} and len(set(rounds)) > 1
+    said.clear()
+    assert clock.turn_about(some, rounds=2, seconds=0.015)[0, :, 0].tolist() == [3, 5, 7]
+    assert {name: said.count(name) for name in "abc"} == {"a": 2 + 10, "b": 2 + 6, "c": 2 + 4}
+
+
+def test_what_is_kept_counts_every_tensor_once():
+    w = torch.randn(10, 10, requires_grad=True)
+    assert clock.kept(lambda: (w * w).sum()) == 400
+    assert clock.kept(lambda: (w * 2).sum()) == 0
 
 
 def test_memory_kept_for_backward_counts_the_sequence_once():

@@ -147,12 +147,12 @@ def _time(options: argparse.Namespace) -> int:
         raise ValueError(f"csv must be a file in a folder that exists, got {options.csv!r}")
     from itertools import product
 
-    from urgates.lab.book import timing
+    from urgates.lab.book import contenders, timing
     from urgates.lab.learners.supervised import choose_device
 
     sizes = ("hidden", "time", "batch", "inputs", "models")
     cases = [
-        timing.Case(
+        contenders.Case(
             provider=options.provider, rival=options.rival, cell=options.cell, gate=gate,
             dtype=options.dtype, graphs=options.graphs, **dict(zip(sizes, size, strict=True)),
         )

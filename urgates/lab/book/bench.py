@@ -16,7 +16,8 @@ import pandas as pd
 from urgates.gates import gate as find_gate
 from urgates.lab import experiments
 from urgates.lab.book.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
-from urgates.lab.book.timing import Case, measure
+from urgates.lab.book.contenders import Case
+from urgates.lab.book.timing import measure
 from urgates.lab.experiments import Protocol
 from urgates.lab.learners.networks import Network
 from urgates.lab.learners.supervised import choose_device

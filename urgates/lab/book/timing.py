@@ -1,227 +1,25 @@
 """Timings side by side: our layers, torch's, and the loops people write, in one process.
 
-A time by itself says little on a shared machine, a ratio of two runs that alternate says a lot:
-every `Case` runs turn about with torch's layer of the same size, and both times are kept.
-T time steps, B batch, I inputs, H hidden units, M models; times in milliseconds, input side and
-weight gradients included, of one training step (forward and backward) and of its forward.
+Every `Case` (contenders.py) runs turn about with torch's layer of the same size on the clock of
+clock.py, and both times are kept.
 """
 
 from __future__ import annotations
 
-import math
-import time
-import warnings
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from statistics import mean
+from contextlib import nullcontext
+from dataclasses import asdict
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
 
-from urgates.gates import gate, positive_int, refine, update
+from urgates.gates import positive_int
+from urgates.lab.book.clock import stopwatch, turn_about
+from urgates.lab.book.clock import threads as on_threads
+from urgates.lab.book.contenders import Case, Contender
 from urgates.lab.store.record import commit, device_name
-from urgates.lab.train import keep_freed_memory
-from urgates.rnn import GRU, LSTM
-
-OURS, TORCH = {"lstm": LSTM, "gru": GRU}, {"lstm": nn.LSTM, "gru": nn.GRU}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is timed against torch's layer of the same cell and size.
-
-    Args:
-        provider: "urgates", "plain loop", "compiled loop" (torch.compile of its step), "reference"
-            or "torch without oneDNN".
-        rival: "torch.nn", or "urgates" to see what a provider costs against ours.
-        models: so many stacked models in one go, against as many of the rival one after another.
-        graphs: capture both into CUDA graphs first.
-    """
-
-    provider: str = "urgates"
-    rival: str = "torch.nn"
-    cell: str = "lstm"
-    gate: str = "UR"
-    hidden: int = 64
-    time: int = 100
-    batch: int = 50
-    inputs: int = 1
-    models: int = 1
-    downsize: int = 16
-    dtype: str = "float32"
-    graphs: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "time", "batch", "inputs", "models", "downsize"):
-            positive_int(name, getattr(self, name))
-        for name, known in {
-            "provider": (*_PROVIDERS, "torch.nn"), "rival": ("torch.nn", "urgates"),
-            "cell": OURS, "dtype": DTYPES,
-        }.items():  # fmt: skip
-            if getattr(self, name) not in known:
-                value = getattr(self, name)
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        gate(self.gate)
-
-
-# ------------------------------------------------------------------ the loops people write
-
-
-class PlainLoop(nn.Module):
-    """The fair loop: input side in one product, `unbind` instead of indexing, autograd per step.
-
-    Only "-" and "UR" LSTMs, each written out as a user would.
-    """
-
-    def __init__(self, case: Case, step: Callable | None = None):
-        super().__init__()
-        if case.cell != "lstm" or case.gate not in ("-", "UR"):
-            raise ValueError(f"the plain loop is an LSTM with gate - or UR, got {case}")
-        self.weights = nn.LSTM(case.inputs, case.hidden)
-        self.gate_bias = nn.Parameter(torch.randn(case.hidden))
-        self.step = step or {"-": _plain_step, "UR": _ur_step}[case.gate]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Hidden states [T, B, H] of x [T, B, I]."""
-        w = self.weights
-        gx = nn.functional.linear(x, w.weight_ih_l0, w.bias_ih_l0 + w.bias_hh_l0)
-        h = c = x.new_zeros(x.shape[1], w.hidden_size)
-        hs = []
-        for gx_t in gx.unbind(0):
-            h, c = self.step(gx_t, w.weight_hh_l0, self.gate_bias, h, c)
-            hs.append(h)
-        return torch.stack(hs), None
-
-
-def _plain_step(gx: Tensor, w_h: Tensor, bias: Tensor, h: Tensor, c: Tensor):
-    i, f, u, o = torch.addmm(gx, h, w_h.t()).chunk(4, -1)
-    c = update(f.sigmoid(), i.sigmoid(), c, u.tanh())
-    return o.sigmoid() * c.tanh(), c
-
-
-def _ur_step(gx: Tensor, w_h: Tensor, bias: Tensor, h: Tensor, c: Tensor):
-    r, f, u, o = torch.addmm(gx, h, w_h.t()).chunk(4, -1)
-    g = refine((f + bias).sigmoid(), (r - bias).sigmoid())
-    c = update(g, 1 - g, c, u.tanh())
-    return o.sigmoid() * c.tanh(), c
-
-
-# ------------------------------------------------------------------ who runs
-
-
-def _ours(case: Case, kernel: str = "auto") -> nn.Module:
-    more = {"downsize": case.downsize} if case.hidden % case.downsize == 0 else {}
-    return OURS[case.cell](
-        case.inputs, case.hidden, gate=case.gate, t_max=max(case.time, 3), kernel=kernel, **more
-    )
-
-
-def _compiled(case: Case) -> nn.Module:
-    step = {"-": _plain_step, "UR": _ur_step}.get(case.gate)
-    return PlainLoop(case, torch.compile(step, dynamic=False))
-
-
-def _torch(case: Case) -> nn.Module:
-    return TORCH[case.cell](case.inputs, case.hidden)
-
-
-_PROVIDERS: dict[str, Callable[[Case], nn.Module]] = {
-    "urgates": _ours,
-    "plain loop": PlainLoop,
-    "compiled loop": _compiled,
-    "reference": lambda case: _ours(case, "reference"),
-    "torch without oneDNN": _torch,
-}
-
-
-class _Runner:
-    """One contender: call it for the milliseconds of (training step, its forward)."""
-
-    def __init__(self, case: Case, provider: str, device: str):
-        build, dtype = {"torch.nn": _torch, **_PROVIDERS}[provider], DTYPES[case.dtype]
-        self.device, many = device, case.models > 1
-        modules = [build(case).to(device, dtype) for _ in range(case.models)]
-        shape = (case.models, case.time, case.batch)
-        x = torch.randn(*shape, case.inputs, device=device, dtype=dtype)
-        dy = torch.randn(*shape, case.hidden, device=device, dtype=dtype)
-        self.context = nullcontext
-        if provider == "torch without oneDNN":
-            self.context = _without_onednn
-        if many and provider == "urgates":  # one call for all
-            stacked, _ = stack_module_state(modules)
-            self.parameters = list(stacked.values())
-            run = vmap(lambda p, x: functional_call(modules[0], p, (x,))[0])
-            self.calls = [(lambda: run(stacked, x), dy)]
-        else:
-            self.parameters = [p for module in modules for p in module.parameters()]
-            self.calls = [(lambda m=m, a=a: m(a)[0], d) for m, a, d in zip(modules, x, dy)]  # noqa: B905
-        self.graph = _captured(self._step) if case.graphs else None
-
-    def _clock(self) -> float:
-        if self.device.startswith("cuda") and not torch.cuda.is_current_stream_capturing():
-            torch.cuda.synchronize(self.device)
-        return 1e3 * time.perf_counter()
-
-    def _step(self) -> float:
-        forward = 0.0
-        for p in self.parameters:
-            p.grad = None
-        for call, dy in self.calls:
-            begun = self._clock()
-            y = call()
-            forward += self._clock() - begun
-            y.backward(dy)
-        return forward
-
-    def __call__(self) -> tuple[float, float]:
-        forward = math.nan  # a graph has no halves
-        with self.context():
-            begun = self._clock()
-            if self.graph:
-                self.graph.replay()
-            else:
-                forward = self._step()
-            return self._clock() - begun, forward
-
-    def kept(self) -> int:
-        """Bytes of tensors kept from forward to backward, weights and inputs included."""
-        seen = {}
-
-        def pack(x: Tensor) -> Tensor:
-            seen[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
-            return x
-
-        with self.context(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            results = [call() for call, _ in self.calls]
-        del results
-        return sum(seen.values())
-
-
-@contextmanager
-def _without_onednn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch speaks of another vendor's GPUs here
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
-
-
-def _captured(step: Callable) -> torch.cuda.CUDAGraph:
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        step()
-    return graph
-
-
-# ------------------------------------------------------------------ measuring
+from urgates.rnn import LSTM
 
 
 def measure(
@@ -246,37 +44,23 @@ def measure(
         and high (quartiles), forward (ratio of the forwards), us (per time step and model), kept
         and rival_kept (MB from forward to backward), threads, device, torch, commit.
     """
-    cases, before = list(cases), torch.get_num_threads()
+    cases, rows = list(cases), []
     positive_int("pairs", pairs)
-    positive_int("threads", before if threads is None else threads)
     if not device.startswith("cuda") and any(case.graphs for case in cases):
         raise ValueError(f"graphs must be False without a GPU, got True and device {device!r}")
-    keep_freed_memory()
-    torch.set_num_threads(before if threads is None else threads)
-    try:
-        rows = []
-        with torch.cuda.device(device) if device.startswith("cuda") else nullcontext():
-            for case in cases:
-                rows.append(_row(case, pairs, device, seconds))
-                progress(table(pd.DataFrame(rows[-1:])))
-        return pd.DataFrame(rows)
-    finally:
-        torch.set_num_threads(before)
+    on_device = torch.cuda.device(device) if device.startswith("cuda") else nullcontext()
+    with on_threads(threads), on_device:
+        for case in cases:
+            rows.append(_row(case, pairs, device, seconds))
+            progress(table(pd.DataFrame(rows[-1:])))
+    return pd.DataFrame(rows)
 
 
 def _row(case: Case, pairs: int, device: str, seconds: float) -> dict:
-    ours, theirs = (_Runner(case, name, device) for name in (case.provider, case.rival))
-    turns = {}
-    for runner in (ours, theirs):
-        runner()  # compiles, packs, warms up
-        turns[runner] = max(1, round(1e3 * seconds / runner()[0]))
-
-    def turn(runner: _Runner) -> tuple[float, float]:
-        steps, forwards = zip(*(runner() for _ in range(turns[runner])), strict=True)
-        return mean(steps), mean(forwards)
-
-    found = [(*turn(ours), *turn(theirs)) for _ in range(pairs)]
-    frame = pd.DataFrame(found, columns=["ms", "forward_ms", "rival_ms", "rival_forward_ms"])
+    ours, theirs = (Contender(case, name, device) for name in (case.provider, case.rival))
+    taken = turn_about({"ours": ours, "theirs": theirs}, pairs, seconds)
+    columns = ["ms", "forward_ms", "rival_ms", "rival_forward_ms"]
+    frame = pd.DataFrame(taken.reshape(pairs, 4), columns=columns)
     ratio = frame.ms / frame.rival_ms
     medians = frame.median()
     kept = {} if case.graphs else {"kept": ours.kept() / 1e6, "rival_kept": theirs.kept() / 1e6}
@@ -285,9 +69,12 @@ def _row(case: Case, pairs: int, device: str, seconds: float) -> dict:
         "low": ratio.quantile(0.25), "high": ratio.quantile(0.75),
         "forward": (frame.forward_ms / frame.rival_forward_ms).median(),
         "us": 1e3 * medians.ms / case.time / case.models,
-        **kept, "pairs": pairs, "threads": torch.get_num_threads(), "device": device_name(device),
-        "torch": torch.__version__, "commit": commit(),
+        **kept, "pairs": pairs, "threads": torch.get_num_threads(), **_where(device),
     }  # fmt: skip
+
+
+def _where(device: str) -> dict[str, str]:
+    return {"device": device_name(device), "torch": torch.__version__, "commit": commit()}
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -307,20 +94,13 @@ def table(frame: pd.DataFrame) -> str:
 
 def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.DataFrame:
     """Speed of a square float32 product at 1 thread and at torch's number: threads, gflops."""
-    rows, before = [], torch.get_num_threads()
-    a = torch.randn(size, size, device=device)
-    for threads in sorted({1, before}):
-        torch.set_num_threads(threads)
-        best = math.inf
-        for _ in range(repeats):
-            begun = time.perf_counter()
-            a @ a
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)
-            best = min(best, time.perf_counter() - begun)
-        found = {"threads": threads, "gflops": 2e-9 * size**3 / best, "device": device_name(device)}
-        rows.append(found | {"torch": torch.__version__, "commit": commit()})
-    torch.set_num_threads(before)
+    rows, a = [], torch.randn(size, size, device=device)
+    for number in sorted({1, torch.get_num_threads()}):
+        with on_threads(number):
+            product = {"a @ a": lambda: stopwatch(lambda: a @ a, device=device)}
+            best = turn_about(product, repeats).min()
+        found = {"threads": number, "gflops": 2e-6 * size**3 / best}
+        rows.append(found | _where(device))
     return pd.DataFrame(rows)
 
 
