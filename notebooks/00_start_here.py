@@ -139,7 +139,7 @@ for name, gate in urgates.GATES.items():
 # - *An hour:* [20](20_gated_rnns.ipynb) to [23](23_refine_gate.ipynb), then
 #   [31](31_synthetic_memory.ipynb) and [32](32_pixel_images.ipynb), the evidence.
 # - *The theory:* [B2](B2_timescales.ipynb), [C](C_gradient_bands.ipynb),
-#   [F4](F4_saturation_and_learnability.ipynb).
+#   [F4a](F4a_saturation.ipynb), [F4b](F4b_learnability.ipynb).
 # - *To build on it:* [21](21_ur_lstm.ipynb), [26](26_gate_ablations.ipynb),
 #   [X1](X1_kernels.ipynb).
 
@@ -169,7 +169,7 @@ Markdown(notebooks.contents())
 # |---|---|---|---|
 # | D | the decay period $1/(1-f)$ | D1 a deviation, D.1 a section | notebook D: protocols |
 # | C | master gates' downsize factor | – | gate C: chrono; notebook C: gradients |
-# | F | – | F12 a claim | gate F: fast; notebooks F4 and F5 |
+# | F | – | F12 a claim | gate F: fast; notebooks F4a, F4b and F5 |
 # | O | – | O1 an open point | gate O: cumax |
 # | S | – | S1 three sources | gate S: softsign |
 #

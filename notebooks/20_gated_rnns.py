@@ -198,7 +198,8 @@ def lstm_step(x, h, c, W_x, W_h, b):
 # Gate `"-"` is the plain gate of Table 1. With the same weights, `torch.nn.LSTM`, our
 # `urgates.LSTM` and the loop above must agree in `float64`, gradients included. torch names its
 # row blocks i, f, g, o; its g is the paper's $u$. We never call the candidate g: that letter is the
-# effective gate, throughout. (In [F4](F4_saturation_and_learnability.ipynb) alone $u$ is $1-f$.)
+# effective gate, throughout. (In [F4a](F4a_saturation.ipynb) and [F4b](F4b_learnability.ipynb)
+# $u$ is $1-f$.)
 
 # %%
 torch.manual_seed(seed)

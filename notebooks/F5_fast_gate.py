@@ -17,7 +17,7 @@
 # %% [markdown]
 # # §F.5 The fast gate
 #
-# [← F4](F4_saturation_and_learnability.ipynb) ·
+# [← F4b](F4b_learnability.ipynb) ·
 # [home](00_start_here.ipynb) ·
 # [X1 →](X1_kernels.ipynb)
 #
@@ -66,7 +66,7 @@ bench
 # > Our method mitigates the gradient vanishing by controlling the order of saturation, while
 # > maintaining the bounded state transition. (paper 2, §3)
 #
-# [F4](F4_saturation_and_learnability.ipynb) has the theory: near 1 the gate's gradient is larger
+# [F4a](F4a_saturation.ipynb) has the theory: near 1 the gate's gradient is larger
 # than a sigmoid's *at equal activation*, by $\sqrt{1+\ell^2}$ with $\ell$ the logit of $f$. This
 # page puts it into networks.
 
@@ -692,7 +692,7 @@ ways.round(3)
 # Each works on another quantity, so they combine: that is what UF, FR and UFR are for. On the
 # parameters the papers only seem to disagree: §2.4 of the first ties the input gate and counts
 # none; §3 of the second counts an auxiliary gate on top. On the justification ("rather heuristic",
-# says the second paper of the refine gate), F20 in [F4](F4_saturation_and_learnability.ipynb): it
+# says the second paper of the refine gate), F20 in [F4b](F4b_learnability.ipynb): it
 # has the sigmoid's order, with a better constant.
 
 # %% [markdown]
@@ -710,8 +710,8 @@ for runs in (copy[1], adding[1], pixels[1]):
 #
 # - Fast gates, chrono-started: `urgates run F5 -p gates=CF,F`
 # - Train what this page lacks: `urgates run F5 --preset laptop --recompute`
-# - In `LOOPS`, write a gate of your own and time it; [F4](F4_saturation_and_learnability.ipynb)
-#   tells its order of saturation.
+# - In `LOOPS`, write a gate of your own and time it; [F4a](F4a_saturation.ipynb) tells its order of
+#   saturation.
 #
 # **Next:** [X1_kernels](X1_kernels.ipynb), every gate at speed.
-# **Back:** [F4_saturation_and_learnability](F4_saturation_and_learnability.ipynb), the theory.
+# **Back:** [F4b_learnability](F4b_learnability.ipynb), the theory.

@@ -51,7 +51,7 @@ def test_committed_pair_is_in_order(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_cells_are_short(script):
-    assert re.fullmatch(r"(\d\d[a-e]?|[A-FX]\d?)_\w+", script.stem)
+    assert re.fullmatch(r"(\d\d[a-e]?|[A-FX](\d[ab]?)?)_\w+", script.stem)
     cells = notebooks.read(script).cells
     titled = cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
     assert titled, "the title comes first (two blank lines below the header make an empty cell)"

@@ -35,7 +35,7 @@ _CIFAR, _GRU = "32a_sequential_cifar", "32b_gru"
 _ZONEOUT, _CHOICES = "32c_zoneout", "32d_open_choices"
 _LANGUAGE, _AGENTS = "33_language_modeling", "34_reinforcement_learning"
 _PROGRAMS = "E3_program_execution"
-_LEARN, _FAST = "F4_saturation_and_learnability", "F5_fast_gate"
+_SATURATE, _LEARN, _FAST = "F4a_saturation", "F4b_learnability", "F5_fast_gate"
 
 _OURS = "our derivation"  # from the setting of paper 2's §4.1, not quoted from it
 
@@ -214,15 +214,15 @@ _LEDGER = {
     "F03": ("paper 2, Eq. 15", "Gradient descent becomes the gradient flow as the rate goes to 0",
             "limit", "text", _LEARN),
     "F04": ("paper 2, §4.2", "Saturation is inevitable in 𝓕: the gradient vanishes for large z",
-            "inevitable", "text", _LEARN),
+            "inevitable", "text", _SATURATE),
     "F05": ("paper 2, Def. 4.1", "The gates belong to 𝓕, the sigmoid included",
-            "includes σ", "text", _LEARN),
+            "includes σ", "text", _SATURATE),
     "F06": ("paper 2, abstract", "The fast gate saturates doubly exponentially",
-            "doubly exp.", "text", _LEARN),
+            "doubly exp.", "text", _SATURATE),
     "F07": (_OURS, "The sigmoid saturates in a higher order than softsign, the fast gate than both",
-            "–", "ours", _LEARN),
+            "–", "ours", _SATURATE),
     "F08": (_OURS, "At equal activation the ratios of the gates' gradients grow without bound",
-            "–", "ours", _LEARN),
+            "–", "ours", _SATURATE),
     "F09": (_OURS, "Towards λ* = 1 the sigmoid's 1 − f falls like 1/τ", "–", "ours", _LEARN),
     "F10": (_OURS, "Towards λ* = 1 softsign's 1 − f falls like τ to the −1/3",
             "–", "ours", _LEARN),
@@ -236,7 +236,7 @@ _LEDGER = {
     "F15": (_OURS, "From f = 1/2 a horizon of 100 steps is out of reach of every gate",
             "–", "ours", _LEARN),
     "F16": (_OURS, "The fast gate's gradient falls sooner in z, yet is larger at equal activation",
-            "–", "ours", _LEARN),
+            "–", "ours", _SATURATE),
     "F17": ("paper 2, §3", "The fast gate adds no parameters", "none", "text", _FAST),
     "F18": ("paper 2, §3", "A refine gate adds parameters, where the input gate stays free",
             "additional", "text", _FAST),
@@ -255,9 +255,9 @@ _LEDGER = {
     "F24": ("paper 2, §3", "The fast gate is complementary to bias schemes: UF beats U and F",
             "complementary", "trained", _FAST),
     "F25": ("paper 2, §2.2", "Long time scales force forget gates into saturation",
-            "must face it", "text", _LEARN),
+            "must face it", "text", _SATURATE),
     "F26": (_OURS, "The fast gate's gradient cannot explode: it is at most 0.279",
-            "–", "ours", _LEARN),
+            "–", "ours", _SATURATE),
     "F27": (_OURS, "The fast gate is numerically safe: finite both ways for z up to ±10,000",
             "–", "ours", _FAST),
     "F28": ("paper 2, §3", "The fast gate brings no hyperparameter of its own",
