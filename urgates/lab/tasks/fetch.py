@@ -57,7 +57,8 @@ def _complete(url: str, part: Path) -> None:
 def _add(url: str, part: Path) -> None:
     """One request for what `part` lacks; ConnectionError if it ends too soon."""
     have = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"Accept-Encoding": "identity", "User-Agent": "urgates"}  # some refuse libraries
+    headers |= {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=_SECONDS) as reply:
         span = re.fullmatch(
             r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", reply.headers.get("Content-Range", "")
