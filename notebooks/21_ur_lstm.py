@@ -23,6 +23,8 @@
 #
 # **What is the whole model, and is one formula really enough for text, library, gradient and C?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G28.
+#
 # Covers: Eqs. 9–15
 #
 # Cost: some seconds on a CPU; nothing is trained.

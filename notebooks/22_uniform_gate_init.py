@@ -23,6 +23,8 @@
 #
 # **How does one line of initialisation give a layer every time scale, and what exactly is drawn?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G01, G02, G03, G04, G26.
+#
 # Covers: Eq. 9; Prop. 1
 #
 # Cost: some seconds on a CPU; nothing is trained.

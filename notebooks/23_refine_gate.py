@@ -23,6 +23,8 @@
 #
 # **Why this formula and no other, how far does it move a gate, and how much does it really help?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G07, G08, G09, G10, G14.
+#
 # Covers: Eqs. 12, 16; Prop. 2; Figs. 2a–d
 #
 # Cost: some seconds on a CPU; nothing is trained.

@@ -23,6 +23,8 @@
 #
 # **How does a refine gate enter an LSTM or a GRU, and what does it cost?**
 #
+# [Decided here](40_scoreboard.ipynb): **imprecise** G15.
+#
 # Covers: Fig. 1; Eqs. 11–13
 #
 # Nothing is trained here: some seconds on a CPU.

@@ -23,6 +23,9 @@
 #
 # **Which gates do the two axes span, how does each start, what does each cost, and what is yours?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G16; **seen** G29; **not seen at this scale**
+# G30.
+#
 # Covers: Table 1
 #
 # Nothing is trained for long: some twenty seconds on a CPU.

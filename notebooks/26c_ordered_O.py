@@ -23,6 +23,8 @@
 #
 # **What is left of the ON-LSTM without its master gates, and which unit never wakes up?**
 #
+# [Decided here](40_scoreboard.ipynb): **not testable here** G31.
+#
 # Covers: Eqs. 28–29; Table 1
 #
 # A page of seconds; the trained results are in [31](31_synthetic_memory.ipynb).

@@ -23,6 +23,11 @@
 #
 # **Which gates learn to remember over a long time, and how fast?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G40; **seen** G34, G38-C, G38-R, G38-OR,
+# G38-UR, G38, G39, G45; **not seen at this scale** G32-OR, G32-O, G35-OM, G36, G38-O, G38-OM, G42,
+# G43, G44; **inconclusive** G32-UR, G32-C, G35-UM, G33, G37, G38-U, G38-UM, G77, G46; **not
+# testable here** G41.
+#
 # Covers: Figs. 3, 4
 #
 # | preset | what you get | where |

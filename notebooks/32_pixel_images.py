@@ -23,6 +23,8 @@
 #
 # **Can a network name a digit that it reads one pixel at a time, even in a scrambled order?**
 #
+# [Decided here](40_scoreboard.ipynb): **contradicted** G49; **not seen at this scale** G50.
+#
 # Covers: Table 2; Fig. 5a
 #
 # | preset | what you get | where |

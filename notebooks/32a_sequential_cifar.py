@@ -23,6 +23,8 @@
 #
 # **Which gates learn from 1,024 coloured pixels, and does the order of the paper come out?**
 #
+# [Decided here](40_scoreboard.ipynb): **not seen at this scale** G51; **inconclusive** G54.
+#
 # Covers: Table 2; Fig. 5b
 #
 # | preset | what you get | where |

@@ -24,6 +24,10 @@
 # **Does what helps an LSTM also help a GRU, at what cost in parameters, and what remains of
 # Table 2's sentences?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G52T, G54T, G55T, G56T, G57T, G58T;
+# **imprecise** G53T; **seen** G52, G58; **not seen at this scale** G55; **inconclusive** G53, G57;
+# **not testable here** G56.
+#
 # Covers: Table 2
 #
 # | preset | what you get | where |

@@ -23,6 +23,9 @@
 #
 # **How far does UR get with a regulariser, and where does that leave models without recurrence?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G63; **imprecise** G62T; **seen** G61; **not
+# seen at this scale** G62; **not testable here** G60.
+#
 # Covers: Table 3
 #
 # | preset | what you get | where |

@@ -23,6 +23,8 @@
 #
 # **Do the learning rate, the state that is scored, or a GRU's reset gate decide who wins?**
 #
+# [Decided here](40_scoreboard.ipynb): **not seen at this scale** G59; **not testable here** G64.
+#
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | 8 × 8 digits; decides nothing | any CPU |

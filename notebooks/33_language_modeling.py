@@ -23,6 +23,8 @@
 #
 # **What does Table 6a say of its gates, and which sentences about it does it bear out?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G66, G68, G69, G70; **imprecise** G67.
+#
 # Covers: Table 6
 #
 # A page of seconds: it rechecks printed numbers. No language model has been trained here yet, so

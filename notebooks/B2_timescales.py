@@ -23,6 +23,8 @@
 #
 # **How long does a unit remember when training starts, and what can a refine gate make of it?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G05, G06.
+#
 # Covers: Props. 1–2; Table 4
 #
 # | preset | what it computes | time |

@@ -23,6 +23,8 @@
 #
 # **What does chrono initialisation start, what does it assume, and where do uniform gates differ?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G22, G24, G23, G21; **imprecise** G25.
+#
 # Covers: Eqs. 17–18; Table 4
 #
 # | preset | what it computes | time |

@@ -23,6 +23,8 @@
 #
 # **What do ordered and master gates do at the start, and when is a master gate a refine gate?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G18, G19, G20; **contradicted** G17.
+#
 # Covers: Eqs. 19–27; Props. 3–4
 #
 # | preset | what it computes | time |

@@ -23,6 +23,8 @@
 #
 # **How much more gradient does a refine gate leave near saturation?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G11, G12, G13.
+#
 # Covers: Fig. 2d
 #
 # | preset | what it computes | time |

@@ -23,6 +23,8 @@
 #
 # **What exactly is run, where does each number come from, and where do we differ from the paper?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G27.
+#
 # Covers: Table 2
 #
 # A page of seconds: nothing is trained here.

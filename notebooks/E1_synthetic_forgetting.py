@@ -23,6 +23,8 @@
 #
 # **A gate that starts out remembering everything: can it still learn to let go?**
 #
+# [Decided here](40_scoreboard.ipynb): **not seen at this scale** G47, G48.
+#
 # Covers: Fig. 9
 #
 # | preset | what you get | where |

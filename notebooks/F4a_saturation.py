@@ -23,6 +23,8 @@
 #
 # **Every gate goes flat near 1. Which one does so sooner, and what gradient is left to it there?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** F26, F25, F05, F04, F06, F07, F08, F16.
+#
 # The second paper is "Fast Saturating Gate for Learning Long Time Scales with Recurrent Neural
 # Networks" (Ohno, Kanai and Ida, AAAI 2023). Of it this page covers §2.2, on saturation, the
 # abstract and §4.2 with Definition 4.1; [F4b](F4b_learnability.ipynb) has §4.1 and what follows for

@@ -23,6 +23,9 @@
 #
 # **Why does a gate that goes flat sooner learn long time scales faster?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** F01, F02, F03, F12, F09, F10, F11, F20, F13,
+# F15, F14.
+#
 # This page covers §4.1 of the second paper (Ohno, Kanai and Ida, AAAI 2023), Eqs. 11–15, and draws
 # the consequences. The gates and their order of saturation are in [F4a](F4a_saturation.ipynb).
 #

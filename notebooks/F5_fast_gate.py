@@ -23,6 +23,9 @@
 #
 # **Does a gate that saturates sooner beat the refine gate, on the first paper's own tasks?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** F28, F27, F17, F18, F23; **seen** F19;
+# **inconclusive** F21, F24, F22.
+#
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | every cell, in less than a minute; decides nothing | any CPU |

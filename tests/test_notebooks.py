@@ -19,7 +19,7 @@ import pytest
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
 from urgates.__main__ import main
-from urgates.lab.book import notebooks, publishing, runner
+from urgates.lab.book import notebooks, publishing, runner, titles
 from urgates.lab.store.files import load_checkpoint, locked, owned
 from urgates.lab.store.runs import Runs
 
@@ -69,8 +69,8 @@ def test_cells_are_short(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_links_lead_to_the_notebooks_around(script):
-    assert notebooks.linked(script) == script.read_text(encoding="utf-8"), "run `urgates links`"
+def test_links_and_verdicts_below_the_title_are_up_to_date(script):
+    assert titles.linked(script) == script.read_text(encoding="utf-8"), "run `urgates links`"
 
 
 def test_every_twin_has_a_script_and_every_figure_its_numbers():
@@ -427,9 +427,44 @@ def test_links_follow_the_order_of_the_book(published, tmp_path, monkeypatch, ca
     assert "# [home](00_a.ipynb) ·\n# [20 →](20_toy.ipynb)\n" in first.read_text()
     assert "# [← 20](20_toy.ipynb) ·\n# [home](00_a.ipynb)\n" in last.read_text()
     assert "| A toy | Does it run? |" in notebooks.contents(root=tmp_path)
-    assert notebooks.link() == []
+    assert titles.link() == []
     middle.unlink()
-    assert notebooks.link() == [first, last] and "[X1 →]" in first.read_text()
+    assert titles.link() == [first, last] and "[X1 →]" in first.read_text()
+
+
+def test_publishing_writes_verdicts_below_the_question(pair, monkeypatch, capsys):
+    script, twin = pair
+    root = script.parents[1]
+    claims = {"G34": "inconclusive", "G38-OR": "seen", "G36": "inconclusive"}
+    entries = json.dumps({name: {"verdict": word} for name, word in claims.items()})
+    cell = (
+        "import pathlib\nmade = pathlib.Path('../runs/exact/20_toy')\n"
+        f"made.mkdir(parents=True, exist_ok=True)\nkept = made / 'claims.json'\n"
+        f"_ = kept.write_text('{entries}')"
+    )
+    toy(root, "20_toy", cell)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("urgates.__main__._refresh_readme", lambda: None)
+    line = "[Decided here](40_scoreboard.ipynb): **seen** G38-OR; **inconclusive** G34, G36."
+    assert main(["publish", "20"]) == 0
+    assert f"# **Does it run?**\n#\n# {line}\n" in script.read_text()
+    assert notebooks.check(script) == [] and line in twin.read_text()
+    before = script.read_bytes(), twin.read_bytes()
+    assert titles.link() == [] and main(["publish", "20"]) == 0
+    assert (script.read_bytes(), twin.read_bytes()) == before
+    (root / "figures/20_toy/claims.json").write_text("{}")
+    assert titles.link() == [script] and "Decided here" not in script.read_text()
+    assert notebooks.check(script) == []
+
+
+def test_all_scripts_are_linked_before_a_pair_that_differs_is_refused(pair):
+    script, _ = pair
+    later = toy(script.parents[1], "21_later", "1 + 1")
+    shutil.copy(script.with_suffix(".ipynb"), later.with_suffix(".ipynb"))
+    with pytest.raises(ValueError, match=r"the code of 21_later.py must be its twin's"):
+        titles.link(root=script.parents[1])
+    assert "[21 →](21_later.ipynb)" in script.read_text()
+    assert "[← 20](20_toy.ipynb)" in later.read_text()
 
 
 def test_what_chance_decides_is_no_change(pair):

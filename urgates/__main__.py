@@ -68,10 +68,14 @@ def _nothing_stored(bare: list[Path], preset: str) -> str:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    code = _execute(options, places.find(options.notebooks), publishing=True)
+    from urgates.lab.book import titles
+
+    scripts = places.find(options.notebooks)
+    code = _execute(options, scripts, publishing=True)
     if code:
         print("nothing was published: that takes all of the notebooks")
     else:
+        titles.link(scripts)
         _refresh_readme()
     return code
 
@@ -124,10 +128,10 @@ def _claims(_: argparse.Namespace) -> int:
 
 
 def _links(_: argparse.Namespace) -> int:
-    from urgates.lab.book import notebooks
+    from urgates.lab.book import titles
 
-    changed = notebooks.link()
-    print(f"links written anew in {len(changed)} notebooks")
+    changed = titles.link()
+    print(f"links and verdicts written anew in {len(changed)} notebooks")
     return 0
 
 
@@ -296,7 +300,7 @@ def _parser() -> _Parser:
     command(_list, "list", "the notebooks, and which presets have stored runs")
     _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
     command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
-    command(_links, "links", "write previous, home and next below the title of every notebook")
+    command(_links, "links", "write neighbours and verdicts below the title of every notebook")
     data = command(_data, "data", "download data sets, and compare them with the published ones")
     data.add_argument(
         "names", nargs="*", metavar="NAME", type=_one_of("mnist", "cifar10", "ptb", "wikitext103"),

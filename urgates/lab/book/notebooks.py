@@ -3,7 +3,7 @@
 `read` and `declared` know the scripts, which places.py finds; `stamped` turns an executed notebook
 into the twin that is committed and `check` says what is wrong with a pair; `coverage` and
 `callouts` read the text: which equations a notebook covers, where we deviate from the paper.
-runner.py executes.
+titles.py writes what is generated in it, runner.py executes.
 """
 
 from __future__ import annotations
@@ -277,43 +277,6 @@ def contents(folder: str = "", root: Path | None = None) -> str:
         link = f"[{script.stem}]({folder}{script.stem}.ipynb)"
         rows.append(f"| {link} | {' | '.join(headline(script))} |")
     return "\n".join(["| notebook | about | question |", "|---|---|---|", *rows])
-
-
-def link(root: Path | None = None) -> list[Path]:
-    """Write the links to the notebooks around it below each title, in both files of a pair.
-
-    Returns:
-        The scripts whose twins changed.
-    Raises:
-        ValueError: for a pair whose code differs (`carry_text`).
-    """
-    changed = []
-    for script in find(root=root):
-        text = linked(script)
-        if text != script.read_text(encoding="utf-8"):
-            write_atomically(script, text.encode())
-        if carry_text(script):
-            changed.append(script)
-    return changed
-
-
-def linked(script: Path) -> str:
-    """A script's text with the links below its title: previous, home and next."""
-    book = find(root=script.parents[1])
-    place = book.index(script)
-    around = [(-1, "← {}"), (0, "home"), (1, "{} →")]
-    links = []
-    for step, label in around:
-        if step == 0 or 0 <= place + step < len(book):
-            target = book[place + step if step else 0].stem
-            links.append(f"# [{label.format(target.split('_')[0])}]({target}.ipynb)")
-    text = _LINKS.sub("", script.read_text(encoding="utf-8"))
-    title = text.index("# # ")
-    end = text.index("\n#\n", title)
-    return text[:end] + "\n#\n" + " ·\n".join(links) + text[end:]
-
-
-_LINKS = re.compile(r"\n#((?:\n# \[(?:← \w+|home|\w+ →)\]\(\w+\.ipynb\)(?: ·)?)+)(?=\n#\n)")
 
 
 def refresh(readme: Path, mark: str, text: str) -> bool:
