@@ -205,9 +205,14 @@ def test_names_compose_and_cost_no_parameter(letter, auxiliary, bias):
 
 
 def test_which_heads_take_the_activation():
-    assert {h: gate("F").activated(h) for h in "fio"} == {"f": "fast", "i": "fast", "o": "sigmoid"}
-    assert gate("UFR").activated("r") == "fast" and gate("OR").activated("r") == "sigmoid"
-    masters = {h: gate("SM").activated(h) for h in ("f", "i", "f_master", "i_master")}
+    assert {h: gate("F").head(h).activation for h in "fio"} == {
+        "f": "fast",
+        "i": "fast",
+        "o": "sigmoid",
+    }
+    assert gate("UFR").head("r").activation == "fast"
+    assert gate("OR").head("r").activation == "sigmoid"
+    masters = {h: gate("SM").head(h).activation for h in ("f", "i", "f_master", "i_master")}
     assert masters == dict(zip(masters, ["sigmoid"] * 2 + ["softsign"] * 2, strict=True))
 
 

@@ -22,6 +22,11 @@ from urgates.gates import (
 )  # fmt: skip
 from urgates.theory import decay_density
 
+
+def names(heads) -> tuple[str, ...]:
+    return tuple(head.name for head in heads)
+
+
 GRID = torch.linspace(0, 1, 201, dtype=torch.float64)
 F, R = torch.meshgrid(GRID, GRID, indexing="ij")
 
@@ -112,9 +117,34 @@ def test_table_1_has_nine_gates_in_order_with_their_heads():
     assert GATES["-"].heads == ("i", "f", "u", "o")
     assert GATES["UR"].heads == GATES["R"].heads == GATES["OR"].heads == ("r", "f", "u", "o")
     assert GATES["OM"].heads == ("i", "f", "u", "o", "i_master", "f_master")
-    assert GATES["-"].layout("gru") == ("reset", "f", "u")
-    assert GATES["UR"].layout("gru") == ("reset", "f", "u", "r")
-    assert GATES["UR"].layout("gru", keep_reset=False) == ("r", "f", "u")
+    assert names(GATES["-"].layout("gru")) == ("reset", "f", "u")
+    assert names(GATES["UR"].layout("gru")) == ("reset", "f", "u", "r")
+    assert names(GATES["UR"].layout("gru", keep_reset=False)) == ("r", "f", "u")
+
+
+_PLAIN = "i:sigmoid f:sigmoid u:tanh"
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "expected"),
+    [
+        ("-", "lstm", f"{_PLAIN} o:sigmoid"),
+        ("U", "lstm", "i:sigmoid- f:sigmoid+ u:tanh o:sigmoid"),
+        ("O", "lstm", "i:cumax:falling f:cumax u:tanh o:sigmoid"),
+        ("OR", "lstm", "r:sigmoid f:cumax u:tanh o:sigmoid"),
+        ("UFR", "gru", "reset:sigmoid f:fast+ u:tanh r:fast-"),
+        ("OM", "lstm", f"{_PLAIN} o:sigmoid i_master/C:cumax:falling f_master/C:cumax"),
+        ("UM", "lstm", f"{_PLAIN} o:sigmoid i_master/C:sigmoid- f_master/C:sigmoid+"),
+    ],
+)
+def test_what_becomes_of_each_head(name, cell, expected):
+    said = [
+        f"{h.name}{'/C' * h.chunked}:{h.activation}{':falling' * h.falling}{' +-'[h.bias_sign]}"
+        for h in gate(name).layout(cell)
+    ]
+    assert " ".join(map(str.strip, said)) == expected
+    widths = {h.width(12, 3) for h in gate(name).layout(cell)}
+    assert widths == ({12, 4} if "M" in name else {12})
 
 
 def test_compositions_beyond_table_1():
@@ -199,7 +229,7 @@ def test_parameter_free_chrono_density_is_normalised():
 @pytest.mark.parametrize("name", [*GATES, "CR", "CM", "F", "USR", "UFM"])
 def test_traced_derivatives_equal_autograd(name, cell):
     g = gate(name)
-    heads = g.layout(cell)
+    heads = names(g.layout(cell))
     t = symbolic.trace(g, heads)
     a = {h: torch.rand(5, dtype=torch.float64, requires_grad=True) for h in t.a}
     forget, input_ = g.combine(a, {h: 1 - x for h, x in a.items()})

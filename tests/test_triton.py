@@ -231,7 +231,7 @@ def test_formulas_reach_triton_as_they_are():
             bent = s.Piecewise((s.exp(-f) * f**3, f < 0.5), (s.sqrt(f) / (1 + i**2), True))
             return bent + s.Rational(1, 3), s.Max(c["f"], i, 0.2) ** s.Rational(3, 2) * s.pi
 
-    heads = Odd().layout("lstm")
+    heads = Odd().heads
     tl = SimpleNamespace(exp=torch.exp, sqrt=torch.sqrt, log=torch.log, where=torch.where)
     tl.maximum = lambda a, b: torch.maximum(*map(torch.as_tensor, (a, b)))
     f, i = torch.rand(2, 100, dtype=torch.float64)

@@ -27,7 +27,8 @@ from urgates.activations import (  # noqa: F401 -- formulas of a gate too
     sigmoid_complement,
     softsign,
 )
-from urgates.checks import choice, positive_int
+from urgates.checks import choice, positive_int, refusal, require
+from urgates.heads import MASTERS, MIXED, Head
 
 # ------------------------------------------------------------------ formulas, in plain arithmetic
 
@@ -112,10 +113,8 @@ class Gate:
         choice("bias", self.bias, _BIAS)
         choice("auxiliary", self.auxiliary, _AUXILIARY)
         if self.activation == "cumax" and self.bias != "constant":
-            raise ValueError(
-                f"bias must be 'constant' with activation 'cumax', whose softmax already spreads "
-                f"the gates over (0, 1); got {self.bias!r}"
-            )
+            expected = "be 'constant' with activation 'cumax', which itself spreads the gates"
+            raise refusal("bias", expected, repr(self.bias))
 
     @property
     def name(self) -> str:
@@ -165,27 +164,31 @@ class Gate:
         """The head whose bias starts at minus the main head's, Eq. (18) and Listing 2."""
         return {None: "i", "refine": "r", "master": "i_master"}[self.auxiliary]
 
-    def activated(self, head: str) -> str:
-        """The activation of a gate's head: the gate's own for the main head and its partner.
+    def head(self, name: str) -> Head:
+        """A row block by its name.
 
-        All others have a sigmoid, and so has a refine gate beside cumax (§B.5).  *Fast Saturating
-        Gate* §4.1 speaks of the forget gate alone; that its partner, be it input or refine gate,
-        takes the same activation is our choice: the two share one ±b and start in balance.
+        The main head and its partner have the gate's activation, all other gates a sigmoid, and so
+        has a refine gate beside cumax (§B.5).  *Fast Saturating Gate* §4.1 speaks of the forget
+        gate alone; that its partner, be it input or refine gate, takes the same activation is our
+        choice: the two share one ±b and start in balance.
         """
-        own = head in (self.main, self.partner)
-        own = own and not (self.activation == "cumax" and head == "r")
-        return self.activation if own else "sigmoid"
-
-    def ordered(self, head: str) -> bool:
-        """Whether that head passes through cumax."""
-        return self.activated(head) == "cumax"
+        sign = {self.main: 1, self.partner: -1}.get(name, 0)
+        own = sign and not (self.activation == "cumax" and name == "r")
+        activation = self.activation if own else "tanh" if name == "u" else "sigmoid"
+        return Head(
+            name,
+            chunked=name in MASTERS,
+            activation=activation,
+            falling=activation == "cumax" and sign < 0,
+            bias_sign=sign if self.distributional else 0,
+        )
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Row blocks of an LSTM's weights, in order."""
-        return self.layout("lstm")
+        """Names of the row blocks of an LSTM's weights, in order."""
+        return tuple(head.name for head in self.layout("lstm"))
 
-    def layout(self, cell: str = "lstm", keep_reset: bool = True) -> tuple[str, ...]:
+    def layout(self, cell: str = "lstm", keep_reset: bool = True) -> tuple[Head, ...]:
         """Row blocks of the weights, in order, of an "lstm" or a "gru".
 
         An LSTM has i f u o, with r in i's place where the input gate is tied.  A GRU has reset f u
@@ -193,12 +196,27 @@ class Gate:
         `keep_reset` the addition takes the reset gate's place.
         """
         choice("cell", cell, ("lstm", "gru"))
-        masters = ("i_master", "f_master") if self.auxiliary == "master" else ()
-        extra = {None: "i", "refine": "r", "master": "i"}[self.auxiliary]
+        extra = "r" if self.tied else "i"
+        added = [extra] if self.auxiliary else []  # a GRU's plain gates are tied, f + i = 1
         if cell == "lstm":
-            return (extra, "f", "u", "o", *masters)
-        added = (extra,) if self.auxiliary else ()  # a GRU's plain gates are tied, f + i = 1
-        return ("reset", "f", "u", *added, *masters) if keep_reset else (*added, "f", "u", *masters)
+            names = [extra, "f", "u", "o"]
+        else:
+            names = ["reset", "f", "u", *added] if keep_reset else [*added, "f", "u"]
+        names += MASTERS if self.auxiliary == "master" else ()
+        return tuple(map(self.head, names))
+
+    def units(self, hidden_size: int, downsize: int = 1) -> int:
+        """How many units the main gate has: H, or H/C of a master gate.
+
+        Raises:
+            ValueError: for what is no size, and a C that does not divide H.
+        """
+        positive_int("hidden_size", hidden_size)
+        positive_int("downsize", downsize)
+        main = self.head(self.main)
+        fine = not main.chunked or hidden_size % downsize == 0
+        require("downsize", fine, f"divide hidden_size {hidden_size}", downsize)
+        return main.width(hidden_size, downsize)
 
     def coefficients(self, pre: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Effective forget and input gates from the pre-activations of the heads.
@@ -216,17 +234,15 @@ class Gate:
         """Activations of the heads and their complements, master heads repeated to [..., H]."""
         value: dict[str, Tensor] = {}
         complement: dict[str, Tensor] = {}
-        for head in ("f", "i", "r", "f_master", "i_master"):
-            if head not in pre:
+        for head in map(self.head, MIXED):
+            if head.name not in pre:
                 continue
-            z = pre[head]
-            pair = ACTIVATIONS[self.activated(head)](z)
-            if self.ordered(head) and head == self.partner:  # 1 - cumax(L_i), Eqs. (20), (29)
-                pair = pair[::-1]
-            if head.endswith("master"):  # a master unit serves a chunk of C neurons
-                chunk = pre["f"].shape[-1] // z.shape[-1]
-                pair = tuple(p.repeat_interleave(chunk, -1) for p in pair) if chunk > 1 else pair
-            value[head], complement[head] = pair
+            z = pre[head.name]
+            pair = ACTIVATIONS[head.activation](z)
+            pair = pair[::-1] if head.falling else pair
+            if head.chunked and (chunk := pre["f"].shape[-1] // z.shape[-1]) > 1:
+                pair = tuple(p.repeat_interleave(chunk, -1) for p in pair)
+            value[head.name], complement[head.name] = pair
         return value, complement
 
     def combine(self, a: dict, c: dict) -> tuple:
@@ -270,10 +286,8 @@ class Gate:
             b = draw(units, hidden_size, generator)
         b = matched(self.activation, b).float()
         if not torch.isfinite(b).all():
-            raise ValueError(
-                f"forget_bias must be one that activation {self.activation!r} can start from "
-                f"in float32, got {forget_bias!r}"
-            )
+            expected = f"be one that activation {self.activation!r} can start from in float32"
+            raise refusal("forget_bias", expected, repr(forget_bias))
         return b
 
     def parameters(
@@ -287,16 +301,10 @@ class Gate:
         biases: int = 1,
     ) -> int:
         """Trainable numbers of one layer; `biases` vectors per row block (torch.nn has 2)."""
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "downsize": downsize}
-        for name, value in sizes.items():
-            positive_int(name, value)
-        if self.auxiliary == "master" and hidden_size % downsize:
-            raise ValueError(f"downsize must divide hidden_size {hidden_size}, got {downsize}")
-        rows = sum(
-            hidden_size // downsize if head.endswith("master") else hidden_size
-            for head in self.layout(cell, keep_reset)
-        )
-        own = hidden_size // downsize if self.auxiliary == "master" else hidden_size
+        positive_int("input_size", input_size)
+        own = self.units(hidden_size, downsize)
+        heads = self.layout(cell, keep_reset)
+        rows = sum(head.width(hidden_size, downsize) for head in heads)
         return rows * (input_size + hidden_size + biases) + own * self.distributional
 
     def _repr_markdown_(self) -> str:
@@ -346,6 +354,4 @@ def gate(name: str | Gate) -> Gate:
     """
     if isinstance(name, Gate):
         return name
-    if not isinstance(name, str) or name not in _all():
-        raise ValueError(f"gate must be one of {', '.join(_all())}, got {name!r}")
-    return _all()[name]
+    return _all()[choice("gate", name, _all())]

@@ -17,6 +17,7 @@ from sympy.printing.c import C99CodePrinter
 from sympy.printing.str import StrPrinter
 
 from urgates.activations import SYMMETRIC
+from urgates.heads import MIXED
 from urgates.starts import POWER
 
 _LATEX = {"f_master": r"\tilde f", "i_master": r"\tilde i"}
@@ -43,9 +44,9 @@ def trace(gate, heads: tuple[str, ...]) -> Trace:
 
     Args:
         gate: any object with a Gate's `combine`.
-        heads: the weights' row blocks (`gate.layout(...)`); of these only gates are traced.
+        heads: names of the weights' row blocks; of these only the gate's own are traced.
     """
-    names = [h for h in heads if h not in ("u", "o", "reset")]
+    names = [h for h in heads if h in MIXED]
     a = {h: sympy.Symbol(h, real=True) for h in names}
     c = {h: sympy.Symbol(f"{h}_c", real=True) for h in names}
     forget, input_ = gate.combine(a, c)
@@ -211,20 +212,17 @@ class _TritonPrinter(StrPrinter):
 
 def latex(gate, cell: str = "lstm") -> str:
     """The gate's equations as an `aligned` block for MathJax, heads first, then effective gates."""
-    heads = gate.layout(cell)
-    t = trace(gate, heads)
+    heads = {head.name: head for head in gate.layout(cell)}
+    t = trace(gate, tuple(heads))
     names = {h: sympy.Symbol(_LATEX.get(h, h) + "_t") for h in t.a}
     plain = {t.a[h]: n for h, n in names.items()} | {t.c[h]: 1 - n for h, n in names.items()}
     forget, input_ = t.forget.subs(plain), t.input.subs(plain)
     lines = []
-    for head in t.a:
-        ordered = gate.ordered(head)
-        bias = ""
-        if gate.distributional and head in (gate.main, gate.partner):
-            bias = " + b" if head == gate.main else " - b"
-        function = _FUNCTION.get(gate.activated(head), r"\varphi")
-        one_minus = "1 - " if ordered and head == gate.partner else ""
-        name = names[head].name
+    for head in (heads[h] for h in t.a):
+        bias = ("", " + b", " - b")[head.bias_sign]
+        function = _FUNCTION.get(head.activation, r"\varphi")
+        one_minus = "1 - " if head.falling else ""
+        name = names[head.name].name
         lines.append(rf"{name} &= {one_minus}{function}(L_{{{name[:-2]}}}(x_t, h_{{t-1}}){bias})")
     if gate.auxiliary:
         effective = {"refine": ("g_t", "i_t"), "master": (r"\hat f_t", r"\hat i_t")}[gate.auxiliary]

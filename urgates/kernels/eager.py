@@ -54,10 +54,10 @@ def replay(r: Recurrence, x: Inputs, states: States) -> tuple[Step, Tensor, Tens
     return step(r, gx, rh, None if x.b_u is None else x.b_u[:, None, None], h, c), h, c
 
 
-class Head:
+class Route:
     """How the state's gradient reaches one head's pre-activation: dz_t = slope_t * carrier_t.
 
-    A cumax head adds its softmax's backward; a master head sums over its chunk of C neurons.
+    An ordered head adds its softmax's backward; a chunked head sums over its chunk of C neurons.
     """
 
     def __init__(self, slope: Tensor, width: int, softmax: Tensor | None = None) -> None:
@@ -77,60 +77,65 @@ class Head:
         out.copy_(dz)
 
 
-def gate_heads(r: Recurrence, s: Step, state: Tensor) -> dict[str, Head]:
-    """The gate's own heads: d(forget * state + input * u) / dz, derivatives by SymPy."""
-    names = tuple(urgates.symbolic.trace(r.gate, r.heads).a)
-    activations = [s.value[n] for n in names] + [s.complement[n] for n in names]
+def gate_routes(r: Recurrence, s: Step, state: Tensor) -> dict[str, Route]:
+    """To the gate's own heads: d(forget * state + input * u) / dz, derivatives by SymPy."""
+    heads = [head for head in r.layout if head.mixed]
+    activations = [values[h.name] for values in (s.value, s.complement) for h in heads]
     gradients = urgates.symbolic.partials(r.gate, r.heads)(*activations)
-    heads = {}
-    for name, (dforget, dinput) in zip(names, gradients, strict=True):
-        slope, z = dforget * state + dinput * s.u, s.pre[name]
-        if r.gate.ordered(name):
-            falling = name == r.gate.partner  # 1 - cumax
-            heads[name] = Head(-slope if falling else slope, z.shape[-1], torch.softmax(z, -1))
+    routes = {}
+    for head, (dforget, dinput) in zip(heads, gradients, strict=True):
+        slope, z, softmax = dforget * state + dinput * s.u, s.pre[head.name], None
+        a, c = s.value[head.name], s.complement[head.name]
+        if head.ordered:
+            slope, softmax = -slope if head.falling else slope, torch.softmax(z, -1)
+        elif head.special:
+            slope = slope * urgates.symbolic.slope(head.activation, a, c)
         else:
-            a, c, activation = s.value[name], s.complement[name], r.gate.activated(name)
-            if activation == "sigmoid":
-                slope = slope * a * c
-            else:
-                slope = slope * urgates.symbolic.slope(activation, a, c)
-            heads[name] = Head(slope, z.shape[-1])
-    return heads
+            slope = slope * a * c
+        routes[head.name] = Route(slope, z.shape[-1], softmax)
+    return routes
+
+
+def cell_routes(r: Recurrence, s: Step) -> dict[str, Route]:
+    """To the candidate and, in a GRU, the reset gate, written by hand."""
+    routes = {"u": Route(s.input * (1 - s.u * s.u), s.u.shape[-1])}
+    if "reset" in r.heads:
+        slope = routes["u"].slope * s.reset_u * s.out * (1 - s.out)
+        routes["reset"] = Route(slope, s.u.shape[-1])
+    return routes
+
+
+def output_slopes(s: Step) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """dh / dc and dh / do's pre-activation of an LSTM at each step, written by hand."""
+    tanh_c = torch.tanh(s.c)
+    return (s.out * (1 - tanh_c * tanh_c)).unbind(1), (tanh_c * s.out * (1 - s.out)).unbind(1)
 
 
 def backward(
     r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor, to_x: bool = True
 ) -> Gradients:
     """Gradients from those of the hidden states and the last cell state; of x only if `to_x`."""
-    lstm = r.cell == "lstm"
+    lstm, H = r.cell == "lstm", x.h0.shape[-1]
     s, h_prev, c_prev = replay(r, x, states)
     d_gx = x.x.new_empty(*x.shape[:3], x.w_h.shape[1])
-    rows = r.split(d_gx, x.h0.shape[-1])
-    heads = gate_heads(r, s, c_prev)
-    heads["u"] = Head(s.input * (1 - s.u * s.u), x.h0.shape[-1])
-    if lstm:
-        tanh_c = torch.tanh(s.c)
-        to_c = (s.out * (1 - tanh_c * tanh_c)).unbind(1)
-        to_o = (tanh_c * s.out * (1 - s.out)).unbind(1)
-    elif r.keep_reset:
-        slope = heads["u"].slope * s.reset_u * s.out * (1 - s.out)
-        heads["reset"] = Head(slope, x.h0.shape[-1])
+    rows = r.split(d_gx, H)
+    routes = gate_routes(r, s, c_prev) | cell_routes(r, s)
+    to_c, to_o = output_slopes(s) if lstm else ((), ())
     forget, reset = s.forget.unbind(1), s.out.unbind(1)
 
     # what h_{t-1} saw: the same rows, but a GRU's u behind its reset gate
     d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(d_gx)
-    recurrent_rows = r.split(d_rh, x.h0.shape[-1])
+    recurrent_rows = r.split(d_rh, H)
     dh, dc = torch.zeros_like(x.h0), dc_last
     for t in reversed(range(x.shape[1])):
         dh, dh_held = release(dhs[:, t] + dh, keep_at(x.keep_h, t))
+        carrier = dh
         if lstm:
             dc, dc_held = release(dc, keep_at(x.keep_c, t))
             rows["o"][:, t] = dh * to_o[t]
             carrier = torch.addcmul(dc, dh, to_c[t])
-        else:
-            carrier = dh
-        for name, head in heads.items():
-            head(t, carrier, out=rows[name][:, t])
+        for name, route in routes.items():
+            route(t, carrier, out=rows[name][:, t])
         if d_rh is not d_gx:
             d_rh[:, t] = d_gx[:, t]
             recurrent_rows["u"][:, t] *= reset[t]

@@ -28,13 +28,12 @@ _HERE = Path(__file__).parent
 
 def source(r: Recurrence) -> str:
     """The C++ source of one recurrence: the template with its gate spliced in."""
-    gates = urgates.symbolic.trace(r.gate, r.heads).a
-    ordered = {h for h in r.heads if r.gate.ordered(h)}
-    own = {h for h in gates if r.gate.activated(h) not in ("sigmoid", "cumax")}
+    gates = [head.name for head in r.layout if head.mixed]
+    special = any(head.special for head in r.layout)
     kinds = [
-        f"MASTER * {int(h.endswith('_master'))} + ORDERED * {int(h in ordered)}"
-        f" + FALLING * {int(h in ordered and h == r.gate.partner)} + OWN * {int(h in own)}"
-        for h in r.heads
+        f"MASTER * {int(head.chunked)} + ORDERED * {int(head.ordered)}"
+        f" + FALLING * {int(head.falling)} + OWN * {int(head.special)}"
+        for head in r.layout
     ]
     splices = {
         "defines": [
@@ -45,7 +44,7 @@ def source(r: Recurrence) -> str:
             "enum { MASTER = 1, ORDERED = 2, FALLING = 4, OWN = 8 };",
             f"constexpr int KIND[] = {{ {', '.join(kinds)} }};",
         ],
-        "activation": [urgates.symbolic.c_activation(r.gate.activation if own else "sigmoid")],
+        "activation": [urgates.symbolic.c_activation(r.gate.activation if special else "sigmoid")],
         "gate": [
             *(f"const auto [{h}, {h}_c] = row.gate<{h}_>(j);" for h in gates),
             urgates.symbolic.c_statements(r.gate, r.heads, gradients=True),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from urgates.gates import Gate, update
+from urgates.heads import Head
 
 _Maybe = TypeVar("_Maybe", Tensor, Tensor | None)
 
@@ -23,20 +24,21 @@ _Maybe = TypeVar("_Maybe", Tensor, Tensor | None)
 class Recurrence:
     """What one layer computes per step: cell, gate, and whether a GRU keeps its reset gate.
 
-    `key` names it to `torch.library` ops, which take no Python objects.
+    `key` names it to `torch.library` ops, which take no Python objects; `layout` has the row blocks
+    of the weights, in order, and `heads` their names.
     """
 
     cell: str
     gate: Gate
     keep_reset: bool = True
     key: str = field(init=False, compare=False, repr=False)
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Row blocks of the weights, in order."""
-        return self.gate.layout(self.cell, self.keep_reset)
+    layout: tuple[Head, ...] = field(init=False, compare=False, repr=False)
+    heads: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        layout = self.gate.layout(self.cell, self.keep_reset)
+        object.__setattr__(self, "layout", layout)
+        object.__setattr__(self, "heads", tuple(head.name for head in layout))
         name = f"{self.cell}/{self.gate.name}/{'reset' if self.keep_reset else 'no reset'}"
         key, count = name, 1
         while _BY_KEY.setdefault(key, self) != self:  # a gate of that name, redefined
@@ -50,17 +52,17 @@ class Recurrence:
     def rows(self, hidden_size: int, downsize: int = 1) -> dict[str, slice]:
         """Where each head's rows are."""
         rows, start = {}, 0
-        for head in self.heads:
-            width = hidden_size // downsize if head.endswith("master") else hidden_size
-            rows[head] = slice(start, start + width)
-            start = start + width  # torch.jit.trace has tensors here: not in place
+        for head in self.layout:
+            stop = start + head.width(hidden_size, downsize)
+            rows[head.name] = slice(start, stop)
+            start = stop
         return rows
 
     def downsize(self, rows: int, hidden_size: int) -> int:
         """How many units share one of a master head, where the weights have so many rows."""
-        masters = sum(head.endswith("master") for head in self.heads)
-        width = rows - (len(self.heads) - masters) * hidden_size
-        return masters * hidden_size // width if masters else 1
+        chunked = sum(head.chunked for head in self.layout)
+        width = rows - (len(self.layout) - chunked) * hidden_size
+        return chunked * hidden_size // width if chunked else 1
 
     def split(self, x: Tensor, hidden_size: int) -> dict[str, Tensor]:
         """Views of x [..., G] by head."""

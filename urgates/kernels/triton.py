@@ -14,6 +14,7 @@ import contextlib
 import importlib.util
 import linecache
 import os
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 import urgates  # its `symbolic` brings SymPy at the first use
+from urgates.heads import Head
 from urgates.kernels.eager import through_input_side
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States, by_key
 
@@ -58,43 +60,52 @@ class _Specialise(ast.NodeTransformer):
 
 def source(r: Recurrence) -> str:
     """The Triton source of one recurrence: the text with its heads and its gate written in."""
-    gates = list(urgates.symbolic.trace(r.gate, r.heads).a)
-    ordered = [h for h in gates if r.gate.ordered(h)]
-    own_heads = [h for h in gates if r.gate.activated(h) not in ("sigmoid", "cumax")]
-    masters = [h for h in r.heads if h.endswith("_master")]
-    reset = "reset" in r.heads
-    sets = {
-        "PARTS": "0123",
-        "HEADS": r.heads,
-        "GATES": gates,
-        "SIGMOIDS": [h for h in r.heads if h != "u" and h not in (*ordered, *own_heads)],
-        "OWN": own_heads,
-        "POINTWISE": [h for h in r.heads if h != "u" and h not in ordered],
-        "ORDERED": ordered,
-        "RISING": [h for h in ordered if h != r.gate.partner],
-        "FALLING": [h for h in ordered if h == r.gate.partner],
-        "LOGISTIC": [h for h in gates if h not in (*ordered, *own_heads)],
-        "CHUNKED": [h for h in masters if h not in ordered],
-        "OTHERS": [h for h in r.heads if h != "u"],
-    }
-    columns, full, part = [], 0, 0
-    for h in r.heads:
-        columns.append(f"start_{h}: tl.constexpr = {full} * H + {part} * (H // C)")
-        unit, own = ("j // C", "here & first") if h in masters else ("j", "here")
-        columns.append(f"column_{h}, own_{h} = start_{h} + {unit}, {own}")
-        full, part = full + (h not in masters), part + (h in masters)
-    columns.append(f"G: tl.constexpr = {full} * H + {part} * (H // C)")
-    columns.append(f"S: tl.constexpr = G + {int(reset)} * H")
-    tail, slope = urgates.symbolic.triton_activation(r.gate.activation if own_heads else "sigmoid")
+    own = any(head.special for head in r.layout)
+    tail, slope = urgates.symbolic.triton_activation(r.gate.activation if own else "sigmoid")
     splices = {
         "TAIL": tail,
         "SLOPE": slope,
-        "COLUMNS": "\n".join(columns),
+        "COLUMNS": "\n".join(_columns(r)),
         "GATE": urgates.symbolic.triton_statements(r.gate, r.heads),
         "SLOPES": urgates.symbolic.triton_statements(r.gate, r.heads, gradients=True),
     }
-    flags = {"LSTM": r.cell == "lstm", "RESET": reset}
-    return ast.unparse(_Specialise(sets, flags, splices).visit(ast.parse(_TEXT.read_text())))
+    flags = {"LSTM": r.cell == "lstm", "RESET": "reset" in r.heads}
+    special = _Specialise(_sets(r), flags, splices)
+    return ast.unparse(special.visit(ast.parse(_TEXT.read_text())))
+
+
+def _sets(r: Recurrence) -> dict[str, Iterable[str]]:
+    """What the names behind `for HEAD in` and `for PART in` stand for."""
+
+    def names(fine: Callable[[Head], bool]) -> list[str]:
+        return [head.name for head in r.layout if fine(head)]
+
+    return {
+        "PARTS": "0123",
+        "HEADS": r.heads,
+        "GATES": names(lambda h: h.mixed),
+        "SIGMOIDS": names(lambda h: h.activation == "sigmoid"),
+        "OWN": names(lambda h: h.special),
+        "POINTWISE": names(lambda h: h.name != "u" and not h.ordered),
+        "ORDERED": names(lambda h: h.ordered),
+        "RISING": names(lambda h: h.ordered and not h.falling),
+        "FALLING": names(lambda h: h.falling),
+        "LOGISTIC": names(lambda h: h.mixed and h.activation == "sigmoid"),
+        "CHUNKED": names(lambda h: h.chunked and not h.ordered),
+        "OTHERS": names(lambda h: h.name != "u"),
+    }
+
+
+def _columns(r: Recurrence) -> Iterator[str]:
+    """Statements that say where each head's columns are, and how many there are."""
+    full = part = 0
+    for h in r.layout:
+        yield f"start_{h.name}: tl.constexpr = {full} * H + {part} * (H // C)"
+        unit, own = ("j // C", "here & first") if h.chunked else ("j", "here")
+        yield f"column_{h.name}, own_{h.name} = start_{h.name} + {unit}, {own}"
+        full, part = full + (not h.chunked), part + h.chunked
+    yield f"G: tl.constexpr = {full} * H + {part} * (H // C)"
+    yield f"S: tl.constexpr = G + {int('reset' in r.heads)} * H"
 
 
 class BuildError(RuntimeError):
@@ -172,7 +183,7 @@ SHARED = 227 * 1024
 def plan(r: Recurrence, x: Inputs) -> Plan:
     """The plan for these inputs: persistent where the weights fit on the chip, by a fixed table."""
     (M, _, B, H), G = x.shape, x.w_h.shape[1]
-    C, ordered = r.downsize(G, H), any(map(r.gate.ordered, r.heads))
+    C, ordered = r.downsize(G, H), any(head.ordered for head in r.layout)
     size, inner = x.x.element_size(), _inner(H)
     multiprocessors, shared = _device(x.x.device)
     fits = (size, inner) in UNITS and shared >= SHARED and len(r.heads) <= 4
