@@ -259,7 +259,10 @@ def test_a_training_text_without_unk_is_refused(texts):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Text("wikitext2"), "dataset must be one of ptb, wikitext103, got 'wikitext2'"),
+        (
+            lambda: Text("wikitext2"),
+            "dataset must be one of ptb, wikitext103, got 'wikitext2'",
+        ),
         (lambda: corpus.load("mnist"), "dataset must be one of ptb, wikitext103, got 'mnist'"),
         (lambda: data.load("ptb"), "dataset='ptb': expected one of mnist"),
         (lambda: Text("ptb", length=0), "length=0"),
@@ -271,7 +274,10 @@ def test_a_training_text_without_unk_is_refused(texts):
         (lambda: Text("ptb", 3).batch(-1, 0, 1), "seed=-1"),
         (lambda: Text("ptb", 3).batch(0, 0, 4), "batch_size must be at most 3, .* got 4"),
         (lambda: Text("ptb", 12).steps_per_epoch(1), "batch_size must be at most 0, .* got 1"),
-        (lambda: next(Text("ptb").evaluate_batches("test", 3)), "at most 2, all tokens, got 3"),
+        (
+            lambda: next(Text("ptb").evaluate_batches("test", 3)),
+            "batch_size must be at most 2, the tokens of test, got 3",
+        ),
         (lambda: next(Text("ptb").evaluate_batches("test", 0)), "batch_size=0"),
     ],
 )

@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from urgates.checks import choice
 from urgates.lab.tasks import data
 
 EOS, UNK = "<eos>", "<unk>"
@@ -66,8 +67,7 @@ def load(name: str) -> Corpus:
     Raises ValueError for an unknown name and for a file that is not as published (any that holds
     text will do if $URGATES_DATA_UNCHECKED names it), MissingData for one that cannot be fetched.
     """
-    if name not in names():
-        raise ValueError(f"dataset must be one of {', '.join(names())}, got {name!r}")
+    choice("dataset", name, names())
     paths, published = data.download(name), data.FORMATS[name].sha1
     found = tuple(map(_sha1, paths))
     if name not in data.unchecked():

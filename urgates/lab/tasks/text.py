@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from urgates.checks import choice, refusal
 from urgates.lab.tasks import corpus
 from urgates.lab.tasks.base import draws, whole
 
@@ -45,9 +46,7 @@ class Text:
     length: int = 128
 
     def __post_init__(self):
-        if self.dataset not in corpus.names():
-            known = ", ".join(corpus.names())
-            raise ValueError(f"dataset must be one of {known}, got {self.dataset!r}")
+        choice("dataset", self.dataset, corpus.names())
         whole("length", self.length, 1)
 
     @property
@@ -67,9 +66,7 @@ class Text:
 
     def stream(self, split: str) -> np.ndarray:
         """The tokens [N] int32 of a split; ValueError unless it is train, valid or test."""
-        if split not in corpus.SPLITS:
-            raise ValueError(f"split must be one of {', '.join(corpus.SPLITS)}, got {split!r}")
-        return self.corpus.streams[split]
+        return self.corpus.streams[choice("split", split, corpus.SPLITS)]
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Training steps in which B rows together read the training text once.
@@ -78,10 +75,8 @@ class Text:
         """
         most = len(self.stream("train")) // self.length
         if whole("batch_size", batch_size, 1) > most:
-            raise ValueError(
-                f"batch_size must be at most {most}, the segments of {self.length} tokens in the "
-                f"training text, got {batch_size}"
-            )
+            segments = f"the segments of {self.length} tokens in the training text"
+            raise refusal("batch_size", f"be at most {most}, {segments}", str(batch_size))
         return most // batch_size
 
     def batch(self, seed: int, step: int, batch_size: int) -> Segment:
@@ -107,7 +102,7 @@ class Text:
         """
         n = len(self.stream(split))
         if whole("batch_size", batch_size, 1) > n:
-            raise ValueError(f"batch_size must be at most {n}, all tokens, got {batch_size}")
+            raise refusal("batch_size", f"be at most {n}, the tokens of {split}", str(batch_size))
         cuts = np.arange(batch_size + 1) * n // batch_size
         starts = self.corpus.starts[split]
         if len(starts):
