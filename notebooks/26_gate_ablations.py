@@ -46,6 +46,7 @@ from urgates import GATES, Gate, kernels
 from urgates.gates import decay_period, refine
 from urgates.lab import Bench, figures
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 from urgates.symbolic import c_statements
 
@@ -410,7 +411,7 @@ bench.save(fig, "your_gate", data=pd.concat([reach, gradients, tails.reset_index
 # %%
 losses = {}
 for gate in (GATES["-"], GATES["UR"], mine):
-    stack = Stack(protocol("copy", "smoke"), "lstm", gate, seeds=(seed,), device="cpu")
+    stack = Stack(Job(protocol("copy", "smoke"), "lstm", gate, (seed,)), "cpu")
     losses[gate.name] = [stack.advance()["loss"].item() for _ in range(60)]
 
 # %% tags=["nbval-ignore-output"]

@@ -39,6 +39,7 @@ import urgates
 from urgates.gates import decay_period, logit
 from urgates.lab import Bench, figures
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
@@ -119,7 +120,7 @@ print(f"{half} of 64 units start with f < 1/2; the longest D is {longest:.0f} st
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(protocol("copy", "smoke"), "lstm", "U", seeds=(seed,), device="cpu")
+stack = Stack(Job(protocol("copy", "smoke"), "lstm", "U", (seed,)), "cpu")
 losses = [stack.advance()["loss"].item() for _ in range(40)]
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")

@@ -40,6 +40,7 @@ import urgates
 from urgates.gates import decay_period, logit, reach, refine
 from urgates.lab import Bench, figures
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
@@ -124,7 +125,7 @@ print("pre-activation for g = 0.99: {:.2f} refined, {:.2f} plain".format(*needed
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(protocol("copy", "smoke"), "lstm", "R", seeds=(seed,), device="cpu")
+stack = Stack(Job(protocol("copy", "smoke"), "lstm", "R", (seed,)), "cpu")
 losses = [stack.advance()["loss"].item() for _ in range(40)]
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")

@@ -42,6 +42,7 @@ from urgates.gates import cumax, cumax_complement
 from urgates.lab import Bench, figures
 from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
@@ -126,7 +127,7 @@ print(f"a naive cumulative sum exceeds 1 in {(naive > 1).float().mean():.0%} of 
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(protocol("copy", "smoke"), "lstm", "O", seeds=(seed,), device="cpu")
+stack = Stack(Job(protocol("copy", "smoke"), "lstm", "O", (seed,)), "cpu")
 losses = [stack.advance()["loss"].item() for _ in range(40)]
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")

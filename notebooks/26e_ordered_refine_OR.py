@@ -39,6 +39,7 @@ import urgates
 from urgates.gates import cumax, reach, refine
 from urgates.lab import Bench, figures
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
@@ -117,7 +118,7 @@ print("f in order: always; g in order: no; last unit: i = 0, h = 0")
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(protocol("copy", "smoke"), "lstm", "OR", seeds=(seed,), device="cpu")
+stack = Stack(Job(protocol("copy", "smoke"), "lstm", "OR", (seed,)), "cpu")
 losses = [stack.advance()["loss"].item() for _ in range(40)]
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")

@@ -55,6 +55,7 @@ from urgates.lab import Bench, figures, show_source
 from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments.memory import ends, outcomes, thinned, words
 from urgates.lab.experiments.seeds import above, all_of, below, leads
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 from urgates.lab.store.runs import smoothed
 from urgates.lab.tasks import Adding, Copy
@@ -182,13 +183,13 @@ bench.protocol("adding")
 # %% tags=["nbval-ignore-output"]
 from urgates.lab.experiments import protocol
 
-live = Stack(protocol("copy", "smoke"), "lstm", "UR", seeds=(1, 2, 3), device="cpu")
+live = Stack(Job(protocol("copy", "smoke"), "lstm", "UR", (1, 2, 3)), "cpu")
 losses = torch.stack([live.advance()["loss"] for _ in range(20)])
 print("mean loss of the first and the last five steps, by seed:")
 print(losses[:5].mean(0).numpy().round(3), losses[-5:].mean(0).numpy().round(3))
 
 assert losses.isfinite().all() and losses[0].allclose(torch.tensor(10.0).log(), atol=0.2)
-assert all(0 <= g <= 1 for units in live.unit_gates() for g in units["g"])
+assert all(0 <= g <= 1 for units in live.probe() for g in units["g"])
 
 # %% [markdown]
 # ## What the paper claims

@@ -28,6 +28,7 @@ from urgates.lab import places
 from urgates.lab.book import publishing, runner
 from urgates.lab.book.figures import VOLATILE
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.store.files import load_checkpoint
 from urgates.lab.train import run_missing, train
 
@@ -38,6 +39,7 @@ TINY = replace(
     **{"steps": 4, "log_every": 2, "keep_models": True},
 )
 SEEDS = (1, 2)
+JOB = Job(TINY, "lstm", "UR", SEEDS)
 
 
 class Killed(BaseException):
@@ -145,12 +147,12 @@ def contents(root: Path) -> dict[str, object]:
 
 def training(folder: Path) -> None:
     """Train two seeds together, with a checkpoint after each step."""
-    train(TINY, "lstm", "UR", SEEDS, folder, "cpu", progress=False, checkpoint_seconds=0)
+    train(JOB, folder, "cpu", progress=False, checkpoint_seconds=0)
 
 
 def resumed(folder: Path) -> None:
     """What `urgates run` does with whatever a kill has left."""
-    run_missing([(TINY, "lstm", "UR")], SEEDS, folder, device="cpu", progress=False)
+    run_missing([JOB], folder, device="cpu", progress=False)
 
 
 def operations(action: Callable[[Path], None], root: Path) -> int:

@@ -35,7 +35,7 @@ _START = '(p if "gate_bias" in name else p[self.rows[self.gate.main]]).copy_(sta
 _PLAIN = """
                 if self.gate.auxiliary == "master" and "bias_ih" in name:
                     p[self.rows["f"]] = 1.0"""
-_VALID = 'self.stack.accuracy("valid").tolist()'
+_VALID = 'self.learner.evaluate("valid")[self.select.name].tolist()'
 
 MUTATIONS = {
     # gates
@@ -148,25 +148,25 @@ MUTATIONS = {
     "the best weights are those of the best test": Mutation(
         "lab/store/record.py",
         _VALID,
-        'self.stack.accuracy("test").tolist()',
+        'self.learner.evaluate("test")[self.select.name].tolist()',
         "training",
         "best_weights",
     ),
     "validation is one image low": Mutation(
         "lab/store/record.py",
         _VALID,
-        '(self.stack.accuracy("valid") - 1 / 150).tolist()',
+        '(self.learner.evaluate("valid")[self.select.name] - 1 / 150).tolist()',
         *("training", "best_weights"),
     ),
     "accuracy is one image low": Mutation(
         "lab/learners/supervised.py",
-        "return right / count",
-        "return (right - 1) / count",
+        "{name: total / count",
+        "{name: (total - 1) / count",
         *("training", "best_weights"),
     ),
     "the last weights are kept, not the best": Mutation(
         "lab/store/record.py",
-        'value > self.state["best_valid_accuracy"][m]',
+        'self.select.beats(value, self.state["best_valid"][m])',
         "value >= 0",
         *("training", "best_weights"),
     ),

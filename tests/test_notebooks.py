@@ -340,9 +340,10 @@ def test_interrupting_ends_the_kernels(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 def test_interrupting_saves_what_was_trained_and_says_how_to_go_on(tmp_path):
     cell = (
-        "from dataclasses import replace\nimport kills\nfrom urgates.lab.train import train\n"
+        "from dataclasses import replace\nimport kills\n"
+        "from urgates.lab.jobs import Job\nfrom urgates.lab.train import train\n"
         "p = replace(kills.TINY, steps=10**6, log_every=1)\n"
-        f"train(p, 'lstm', 'UR', (1,), {str(tmp_path)!r}, 'cpu', checkpoint_seconds=1e9)"
+        f"train(Job(p, 'lstm', 'UR'), {str(tmp_path)!r}, 'cpu', checkpoint_seconds=1e9)"
     )
     toy(tmp_path, "20_slow", cell)
     process = subprocess.Popen(

@@ -11,6 +11,7 @@ from torch import nn
 
 from urgates.lab.experiments import protocol
 from urgates.lab.experiments.images import accuracies
+from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import build
 from urgates.lab.learners.supervised import Stack
 from urgates.lab.store.runs import Runs
@@ -31,7 +32,7 @@ def one_thread():
 
 def test_an_independent_lstm_reaches_the_same_accuracy_within_seed_spread(tmp_path):
     p = replace(protocol("pmnist", "smoke"), hidden=64, steps=500, log_every=50, eval_every=100)
-    train(p, "lstm", "-", SEEDS, tmp_path, "cpu", progress=False)
+    train(Job(p, "lstm", "-", SEEDS), tmp_path, "cpu", progress=False)
     ours = accuracies(Runs(tmp_path, p, "lstm", SEEDS, ("-",))).valid.tolist()
     x, y = load_digits(return_X_y=True)
     x, y = torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y)
@@ -44,7 +45,7 @@ def test_an_independent_lstm_reaches_the_same_accuracy_within_seed_spread(tmp_pa
 
 def test_from_one_start_and_on_the_same_images_torch_trains_to_the_same_losses():
     p = replace(protocol("pmnist", "smoke"), hidden=64)
-    stack, network = Stack(p, "lstm", "-", (1,), "cpu"), build(p, "lstm", "-", 1)
+    stack, network = Stack(Job(p, "lstm", "-"), "cpu"), build(p, "lstm", "-", 1)
     lstm, head = nn.LSTM(1, 64, batch_first=True), network.head
     lstm.load_state_dict(network.rnn.state_dict())
     parameters = [*lstm.parameters(), *head.parameters()]

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from urgates.lab import experiments, progress
 from urgates.lab import train as training
 from urgates.lab.experiments import Protocol
+from urgates.lab.jobs import Job
 from urgates.lab.progress import Progress, tell
 
 
@@ -88,17 +89,15 @@ def test_training_tells_its_plan_its_steps_and_its_end(told, tmp_path, monkeypat
         task="adding", preset="smoke", task_options={"length": 4}, hidden=4, batch=2, steps=12,
         lr=1e-3, log_every=4, gates=("-", "R"), downsize=2,
     )  # fmt: skip
-    monkeypatch.setattr(training, "_TELL_SECONDS", -1.0)  # at every step
+    monkeypatch.setattr(progress, "_TELL_SECONDS", -1.0)  # at every step
     monkeypatch.setitem(experiments.PROTOCOLS, ("adding", "smoke"), tiny)
-    keys = [(tiny, "lstm", gate) for gate in tiny.gates]
+    jobs = [Job(tiny, "lstm", gate, (1, 2)) for gate in tiny.gates]
     lines = []
     path = told.notebooks["31_toy"].path
 
     def train(deadline=float("inf")):
         path.unlink(missing_ok=True)
-        training.run_missing(
-            keys, [1, 2], tmp_path, device="cpu", deadline=deadline, progress=False
-        )
+        training.run_missing(jobs, tmp_path, device="cpu", deadline=deadline, progress=False)
         lines[:] = [json.loads(line)[:3] for line in path.read_text().splitlines()]
 
     plain, refined = ("adding_lstm_-_smoke_s1+2", "adding_lstm_R_smoke_s1+2")

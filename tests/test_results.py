@@ -29,6 +29,7 @@ from urgates.lab.book.claims import (
 )
 from urgates.lab.book.ledger import CLAIMS, KINDS
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.store.runs import Runs, final_loss, solved, steps_to, stuck
 from urgates.lab.train import run_missing, train
 
@@ -154,10 +155,10 @@ def stems(folder):
 
 
 def test_run_missing_trains_only_what_is_missing(tmp_path):
-    keys = [(TINY, "lstm", gate) for gate in ("-", "UR")]
-    run_missing(keys[:1], (1, 2), tmp_path, progress=False)
+    run_missing([Job(TINY, "lstm", "-", (1, 2))], tmp_path, progress=False)
     first = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*_-_smoke_s*.*")}
-    run_missing(keys, (1, 2, 3), tmp_path, progress=False)
+    jobs = [Job(TINY, "lstm", gate, (1, 2, 3)) for gate in ("-", "UR")]
+    run_missing(jobs, tmp_path, progress=False)
     assert {p: p.stat().st_mtime_ns for p in first} == first
     assert stems(tmp_path) == [
         f"copy_lstm_{g}_smoke_s{s}.csv" for g in ("-", "UR") for s in (1, 2, 3)
@@ -168,10 +169,10 @@ def test_run_missing_trains_only_what_is_missing(tmp_path):
 
 
 def test_seeds_begun_together_go_on_together(tmp_path):
-    run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, deadline=0.0, progress=False)
+    run_missing([Job(TINY, "lstm", "UR", (1, 2))], tmp_path, deadline=0.0, progress=False)
     assert stems(tmp_path) == []
-    train(TINY, "lstm", "UR", (1, 2), tmp_path, limit_minutes=1e-9, progress=False)
-    run_missing([(TINY, "lstm", "UR")], (1, 2, 3), tmp_path, progress=False)
+    train(Job(TINY, "lstm", "UR", (1, 2)), tmp_path, limit_minutes=1e-9, progress=False)
+    run_missing([Job(TINY, "lstm", "UR", (1, 2, 3))], tmp_path, progress=False)
     runs = Runs(tmp_path, TINY, "lstm", (1, 2, 3), ("UR",))
     assert runs.info["stack"].tolist() == [[1, 2], [1, 2], [3]]
     assert set(runs.info.status) == {"finished"}
@@ -180,22 +181,23 @@ def test_seeds_begun_together_go_on_together(tmp_path):
 def test_a_sweep_trains_only_the_rates_and_seeds_that_are_missing(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "urgates.lab.train.train", lambda *key, rates, **_: asked.append((rates, key[3]))
+        "urgates.lab.train.train", lambda job, *_, **__: asked.append((job.rates, job.seeds))
     )
     rates = (TINY.lr, 1e-2, 1e-3)
-    run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, rates=rates)
+    job = Job(TINY, "lstm", "UR", (1, 2), rates)
+    run_missing([job], tmp_path)
     assert asked == [(rates, (1, 2))]
     store(tmp_path, "UR", 1, [2.0] * 4, preset="smoke")
     asked.clear()
-    run_missing([(TINY, "lstm", "UR")], (1, 2), tmp_path, rates=rates)
+    run_missing([job], tmp_path)
     assert asked == [((TINY.lr,), (2,)), ((1e-2, 1e-3), (1, 2))]
 
 
 def test_a_changed_protocol_moves_earlier_runs_aside(tmp_path, capsys):
-    run_missing([(TINY, "lstm", "UR")], (1,), tmp_path, progress=False)
+    run_missing([Job(TINY, "lstm", "UR")], tmp_path, progress=False)
     old = (tmp_path / "copy_lstm_UR_smoke_s1.csv").read_bytes()
     changed = replace(TINY, lr=1e-2)
-    run_missing([(changed, "lstm", "UR")], (1,), tmp_path, progress=False)
+    run_missing([Job(changed, "lstm", "UR")], tmp_path, progress=False)
     assert (tmp_path / f"old-{TINY.digest}" / "copy_lstm_UR_smoke_s1.csv").read_bytes() == old
     assert (tmp_path / "copy_lstm_UR_smoke_s1.csv").read_bytes() != old
     assert "the protocol has changed" in capsys.readouterr().out
@@ -203,9 +205,9 @@ def test_a_changed_protocol_moves_earlier_runs_aside(tmp_path, capsys):
 
 def test_two_jobs_write_what_one_job_writes(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    keys = [(TINY, "lstm", gate) for gate in ("-", "UR")]
-    run_missing(keys, (1, 2), tmp_path / "one", progress=False)
-    run_missing(keys, (1, 2), tmp_path / "two", jobs=2, progress=False)
+    jobs = [Job(TINY, "lstm", gate, (1, 2)) for gate in ("-", "UR")]
+    run_missing(jobs, tmp_path / "one", progress=False)
+    run_missing(jobs, tmp_path / "two", workers=2, progress=False)
     for path in (tmp_path / "one").glob("*.csv"):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
     assert len(stems(tmp_path / "two")) == 4
@@ -221,13 +223,13 @@ def test_interrupted_jobs_do_not_begin_others(tmp_path, monkeypatch):
 
     monkeypatch.setattr("urgates.lab.train._train_until", interrupted)
     monkeypatch.setattr(
-        "urgates.lab.train.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(max_workers=1)
+        "urgates.lab.train.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(max_workers=1)
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    keys = [(TINY, "lstm", gate) for gate in GATES]
+    jobs = [Job(TINY, "lstm", gate) for gate in GATES]
     with pytest.raises(KeyboardInterrupt):
-        run_missing(keys, (1,), tmp_path, jobs=2)
-    assert 1 <= len(begun) < len(keys)
+        run_missing(jobs, tmp_path, workers=2)
+    assert 1 <= len(begun) < len(jobs)
 
 
 # ------------------------------------------------------------------ claims
@@ -530,8 +532,8 @@ def test_exact_claims_need_no_runs_and_training_claims_do(checkout, capsys):
         ({"gates": "UR,XX"}, "XX"),
         ({"gates": "UR, UR"}, "gates is 'UR, UR'; expected every name once"),
         ({"seeds": -1}, "seeds is -1"),
-        ({"device": "abacus"}, "device is 'abacus'"),
-        ({"device": "meta"}, "device is 'meta'; expected auto, cpu, cuda or cuda:N"),
+        ({"device": "abacus"}, r"device must be auto.*, got 'abacus'"),
+        ({"device": "meta"}, r"device must be auto.*, got 'meta'"),
         ({"limit_minutes": -1.0}, "limit_minutes is -1"),
         ({"limit_minutes": float("nan")}, "limit_minutes is nan"),
         ({"recompute": "yes"}, "recompute is 'yes'"),

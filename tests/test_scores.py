@@ -9,7 +9,7 @@ import pytest
 from urgates.lab.experiments import protocol
 from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable
 from urgates.lab.experiments.memory import ends, outcomes, thinned, words
-from urgates.lab.store.record import run_stem
+from urgates.lab.jobs import Job
 from urgates.lab.store.runs import Runs
 
 P = replace(protocol("pmnist", "laptop"), lr=0.01, steps=20, log_every=5, eval_every=5)
@@ -17,7 +17,7 @@ SLOW, FAST = 0.01, 0.1
 
 
 def store(folder, gate, seed, rate, curve, valid, status="finished"):
-    stem = folder / run_stem(P, "lstm", gate, seed, rate)
+    stem = folder / Job(P, "lstm", gate, (seed,), (rate,)).key.stem
     rows = [f"{5 * (k + 1)},1.0,{accuracy},{valid}" for k, accuracy in enumerate(curve)]
     head = "step,loss,accuracy,valid_accuracy"
     (folder / f"{stem.name}.csv").write_text("\n".join([head, *rows]) + "\n")
@@ -84,7 +84,7 @@ def test_losses_are_shares_of_the_baseline_and_missing_gates_say_so(tmp_path):
     p = replace(protocol("adding", "laptop"), steps=400, log_every=1)  # baseline 1/6
     for gate, level in (("UR", 0.03), ("-", 1.0), ("U", 0.5)):
         lines = ["step,loss", *(f"{k},{level / 6}" for k in range(1, 401))]
-        stem = tmp_path / run_stem(p, "lstm", gate, 1, p.lr)
+        stem = tmp_path / Job(p, "lstm", gate).key.stem
         stem.with_name(f"{stem.name}.csv").write_text("\n".join(lines) + "\n")
         record = {"task": "adding", "cell": "lstm", "gate": gate, "seed": 1, "status": "finished"}
         record |= {"preset": "laptop", "digest": p.digest, "protocol": p.numbers, "stack": [1]}

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.store.files import CheckpointError, load_checkpoint, save_checkpoint
-from urgates.lab.store.record import begun
+from urgates.lab.store.record import keys
 from urgates.lab.store.runs import Runs, final_loss
 from urgates.lab.store.stored import read_record
 from urgates.lab.train import run_missing, trained
@@ -51,7 +52,7 @@ def test_a_run_s_json_knows_its_csv_and_its_model(folder):
     assert record["rows"] == 2 and set(record["sha256"]) == {"csv", "model"}
     assert runs(folder).complete == {"UR": [1, 2]}
     weights = load_file(folder / f"models/{STEM}_s2.safetensors")
-    network = trained(kills.TINY, "lstm", "UR", 2, folder)
+    network = trained(Job(kills.TINY, "lstm", "UR", (2,)), folder)
     assert all(torch.equal(p, weights[name]) for name, p in network.state_dict().items())
 
 
@@ -92,7 +93,7 @@ def test_a_model_other_than_recorded_is_refused_and_comes_back(folder, spoil):
     data = path.read_bytes()
     spoil(path)
     for read in (
-        lambda: trained(kills.TINY, "lstm", "UR", 2, folder),
+        lambda: trained(Job(kills.TINY, "lstm", "UR", (2,)), folder),
         lambda: runs(folder).complete,
     ):
         with pytest.raises(ValueError, match=rf"{path.name} is not the file .*s2.json.*start the"):
@@ -138,14 +139,14 @@ def test_no_run_of_a_stack_is_complete_before_the_last(folder):
 
 def test_a_stack_goes_on_as_a_whole_when_fewer_seeds_are_asked_for(folder, finished):
     (folder / f"{STEM}_s2.json").unlink()
-    run_missing([(kills.TINY, "lstm", "UR")], (1,), folder, device="cpu", progress=False)
+    run_missing([Job(kills.TINY, "lstm", "UR")], folder, device="cpu", progress=False)
     assert kills.contents(folder) == kills.contents(finished)
-    assert begun(folder, kills.TINY, "lstm", "UR") == [((kills.TINY.lr,), kills.SEEDS)]
+    assert list(keys(folder, kills.JOB.group, ".safetensors")) == [kills.JOB.key]
 
 
 def test_a_changed_protocol_takes_the_models_along(folder):
     changed = replace(kills.TINY, lr=1e-3)
-    run_missing([(changed, "lstm", "UR")], (1,), folder, device="cpu", progress=False)
+    run_missing([Job(changed, "lstm", "UR")], folder, device="cpu", progress=False)
     old = Runs(folder / f"old-{kills.TINY.digest}", kills.TINY, "lstm", kills.SEEDS, ("UR",))
     assert old.complete == {"UR": [1, 2]}
 
@@ -187,9 +188,9 @@ def test_no_flipped_bit_of_a_checkpoint_loads(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("step", "4"), ("step", 99), ("rows", [2]), ("rows", 2), ("seconds", None),
-        ("died_at", [None, "1"]), ("best_step", {}), ("csv_sha256", [None, None]),
-        ("before", [{}]), ("digest", 7), ("results", [{}]),
+        ("learner", {"step": 4}), ("learner", 4), ("rows", [2]), ("rows", 2), ("seconds", None),
+        ("best_step", {}), ("best_valid", [1.0]), ("csv_sha256", [None, None]),
+        ("before", {}), ("digest", 7), ("results", [{}]),
     ],
 )  # fmt: skip
 def test_an_edited_state_is_refused_by_the_name_of_its_key(folder, key, value):
@@ -202,6 +203,18 @@ def test_an_edited_state_is_refused_by_the_name_of_its_key(folder, key, value):
         save_checkpoint(path, tensors, edited)
         with pytest.raises(CheckpointError, match=rf"1\+2.safetensors is damaged: .*'{key}' must"):
             kills.resumed(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("step", "4"), ("step", 99), ("died_at", [None, "1"]), ("died_at", [None])]
+)
+def test_an_edited_state_of_the_learner_is_refused_too(folder, key, value):
+    path = folder / f"{STEM}_s1+2.safetensors"
+    tensors, state = load_checkpoint(path)
+    (folder / f"{STEM}_s1.json").unlink()
+    save_checkpoint(path, tensors, state | {"learner": state["learner"] | {key: value}})
+    with pytest.raises(CheckpointError, match=rf"1\+2.safetensors is damaged: .*'{key}' must"):
+        kills.resumed(folder)
 
 
 def test_edited_tensors_are_refused_by_name(folder):

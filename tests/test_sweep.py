@@ -10,6 +10,7 @@ import pytest
 from urgates.gates import gate
 from urgates.lab import experiments
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.sweep import QUEUE, Training, each, table, work
 from urgates.lab.train import train
 
@@ -26,7 +27,12 @@ TINY = replace(
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "smoke"), TINY)
-    return Training("31_synthetic_memory", "copy", "smoke", "UR", (1, 2), until=20)
+    return Training("31_synthetic_memory", Job(TINY, "lstm", "UR", (1, 2), until=20))
+
+
+def but(training, **changes):
+    """A training of a job that is another in some ways."""
+    return replace(training, job=replace(training.job, **changes))
 
 
 def test_training_stops_where_it_was_asked_to_says_so_and_goes_on(tmp_path, tiny):
@@ -36,10 +42,10 @@ def test_training_stops_where_it_was_asked_to_says_so_and_goes_on(tmp_path, tiny
     assert (state, steps) == ("done", 20) and seconds >= 0
     record = json.loads((tiny.folder(tmp_path) / "copy_lstm_UR_smoke_s1.json").read_text())
     assert record["status"] == "partial" and record["stopped"] == "at 20 steps, as asked"
-    longer = replace(tiny, until=40)
+    longer = but(tiny, until=40)
     assert longer.state(tmp_path)[:2] == ("begun", 20)
     longer.run(tmp_path)
-    train(TINY, "lstm", "UR", (1, 2), tmp_path / "whole", until=40, progress=False)
+    train(longer.job, tmp_path / "whole", progress=False)
     for path in (tmp_path / "whole").glob("*.csv"):
         assert path.read_bytes() == (longer.folder(tmp_path) / path.name).read_bytes()
 
@@ -54,7 +60,7 @@ def test_a_training_is_done_when_all_of_its_records_say_so(tmp_path, tiny):
 
 def test_training_stops_when_every_living_model_is_below_the_goal(tmp_path):
     seeds = (1, 2)
-    train(TINY, "lstm", "UR", seeds, tmp_path / "whole", progress=False)
+    train(Job(TINY, "lstm", "UR", seeds), tmp_path / "whole", progress=False)
     whole = [rows(tmp_path / "whole", seed) for seed in seeds]
     means = [[sum(r[k - 10 : k]) / 10 for k in range(10, len(r) + 1)] for r in whole]
     late = max(pair[0] for pair in zip(*means, strict=True))
@@ -62,7 +68,7 @@ def test_training_stops_when_every_living_model_is_below_the_goal(tmp_path):
     first = next(k for k, pair in enumerate(zip(*means, strict=True)) if max(pair) < goal) + 10
     assert 10 < first < len(whole[0])
 
-    train(TINY, "lstm", "UR", seeds, tmp_path / "goal", goal=goal, progress=False)
+    train(Job(TINY, "lstm", "UR", seeds, goal=goal), tmp_path / "goal", progress=False)
     for seed, all_rows in zip(seeds, whole, strict=True):
         assert rows(tmp_path / "goal", seed) == all_rows[:first]
         record = json.loads((tmp_path / f"goal/copy_lstm_UR_smoke_s{seed}.json").read_text())
@@ -88,7 +94,7 @@ def test_the_queue_is_worked_off_and_an_error_stops_nobody_else(tmp_path, capsys
 
 def test_the_table_guesses_hours_from_what_was_measured(tmp_path, tiny):
     tiny.run(tmp_path)
-    queue = [tiny, replace(tiny, gate="U", until=60)]
+    queue = [tiny, but(tiny, gate="U", until=60)]
     frame = table(queue, tmp_path)
     assert list(frame.state) == ["done", "waiting"]
     assert frame.hours[0] == 0
@@ -97,10 +103,10 @@ def test_the_table_guesses_hours_from_what_was_measured(tmp_path, tiny):
 
 
 def test_everything_in_the_queue_can_be_run():
-    assert len(set(QUEUE)) == len(QUEUE)
+    assert len({(one.notebook, one.job.key) for one in QUEUE}) == len(QUEUE)
     for training in QUEUE:
-        assert training.steps % training.protocol.log_every == 0
-        assert gate(training.gate).name == training.gate
+        assert training.steps % training.job.protocol.log_every == 0
+        assert gate(training.job.gate).name == training.job.gate
 
 
 def test_an_interrupted_queue_does_not_begin_others(tmp_path, tiny, monkeypatch):
@@ -113,10 +119,10 @@ def test_an_interrupted_queue_does_not_begin_others(tmp_path, tiny, monkeypatch)
 
     monkeypatch.setattr(Training, "run", interrupted)
     monkeypatch.setattr(
-        "urgates.lab.sweep.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(max_workers=1)
+        "urgates.lab.train.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(max_workers=1)
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    queue = [replace(tiny, gate=gate) for gate in ("-", "U", "R", "O", "C", "UR", "UM", "OM")]
+    queue = [but(tiny, gate=gate) for gate in ("-", "U", "R", "O", "C", "UR", "UM", "OM")]
     with pytest.raises(KeyboardInterrupt):
         work(queue, tmp_path)
     assert 1 <= len(begun) < len(queue)

@@ -14,12 +14,14 @@ import torch
 from tolerances import assert_close
 from torch.func import functional_call
 
+from urgates.lab.devices import choose_device
 from urgates.lab.experiments import PROTOCOLS, Protocol, protocol
+from urgates.lab.jobs import Job, RunKey
 from urgates.lab.learners.networks import build
-from urgates.lab.learners.supervised import Stack, choose_device
+from urgates.lab.learners.supervised import Stack
 from urgates.lab.store import files as storage
 from urgates.lab.store.files import CheckpointError, load_checkpoint, locked, save_checkpoint
-from urgates.lab.store.record import begun
+from urgates.lab.store.record import keys
 from urgates.lab.tasks import Pixels
 from urgates.lab.tasks.images import SCORES
 from urgates.lab.train import train, trained
@@ -29,8 +31,12 @@ TINY = replace(
 )
 
 
-def quiet(*args, **kwargs):
-    train(*args, progress=False, **kwargs)
+def quiet(p, cell, gate, seeds, folder, *, rates=(), **kwargs):
+    train(Job(p, cell, gate, seeds, rates), folder, progress=False, **kwargs)
+
+
+def stack_of(p, cell, gate, seeds, rates=()):
+    return Stack(Job(p, cell, gate, seeds, rates))
 
 
 def files(folder, suffix=".csv"):
@@ -134,7 +140,7 @@ def one_model_steps(p, cell, gate, seed, steps):
 @pytest.mark.parametrize(("cell", "gate"), [("lstm", "UR"), ("lstm", "OM"), ("gru", "-")])
 def test_stack_equals_single_models_with_torch_s_clipping(cell, gate):
     p = replace(TINY, clip=0.05)  # small enough that clipping always acts
-    stack = Stack(p, cell, gate, (1, 2, 7))
+    stack = stack_of(p, cell, gate, (1, 2, 7))
     stacked = torch.stack([stack.advance()["loss"] for _ in range(8)])
     for m, seed in enumerate(stack.seeds):
         losses, gradients = one_model_steps(p, cell, gate, seed, 8)
@@ -154,9 +160,9 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last(tmp_path):
 
 
 def test_a_sweep_of_learning_rates_is_one_stack():
-    rates = (1e-2, 1e-2, 3e-3)
-    sweep = Stack(TINY, "lstm", "UR", (1, 2, 1), rates=rates)
-    alone = [Stack(replace(TINY, lr=rate), "lstm", "UR", (s,)) for s, rate in zip((1, 2, 1), rates)]  # noqa: B905
+    job = Job(TINY, "lstm", "UR", (1, 2), (1e-2, 3e-3))
+    sweep = Stack(job)
+    alone = [stack_of(job.at(rate), "lstm", "UR", (seed,)) for rate, seed in job.models]
     for _ in range(5):
         sweep.advance()
         for stack in alone:
@@ -165,20 +171,22 @@ def test_a_sweep_of_learning_rates_is_one_stack():
         for name, p in stack.parameters.items():
             torch.testing.assert_close(sweep.parameters[name][m], p[0], rtol=1e-4, atol=1e-6)
     assert not torch.equal(sweep.parameters["head.weight"][0], sweep.parameters["head.weight"][2])
-    later = Stack(TINY, "lstm", "UR", (1, 2, 1), rates=rates)
-    later.restore(sweep.tensors(), sweep.step, sweep.died_at)
+    later = Stack(job)
+    later.restore(*sweep.state())
     for stack in (sweep, later):
         stack.advance()
     for name, p in sweep.parameters.items():
         assert torch.equal(p, later.parameters[name]), name
-    with pytest.raises(ValueError, match="rates must be one in"):
-        Stack(TINY, "lstm", "UR", (1, 2), rates=(1e-2,))
+    with pytest.raises(ValueError, match="rates must be within"):
+        stack_of(TINY, "lstm", "UR", (1, 2), rates=(1.5,))
+    with pytest.raises(ValueError, match="seeds must be different ones"):
+        Job(TINY, "lstm", "UR", (1, 1))
 
 
 def test_every_gate_sees_the_same_data():
     seen = {}
     for gate in ("-", "UR"):
-        stack = Stack(TINY, "lstm", gate, (1, 2))
+        stack = stack_of(TINY, "lstm", gate, (1, 2))
         batches = []
         batch = stack.task.batch
         object.__setattr__(
@@ -195,7 +203,7 @@ def test_every_gate_sees_the_same_data():
 
 
 def test_a_diverged_model_is_frozen_and_the_others_do_not_notice():
-    healthy, ill = (Stack(TINY, "lstm", "UR", (1, 2, 3)) for _ in range(2))
+    healthy, ill = (stack_of(TINY, "lstm", "UR", (1, 2, 3)) for _ in range(2))
     for _ in range(3):
         healthy.advance(), ill.advance()
     with torch.no_grad():
@@ -234,9 +242,9 @@ def test_a_diverged_run_is_recorded_and_its_rows_stop(tmp_path, monkeypatch):
 
 
 def test_unit_gates_are_means_over_batch_and_time():
-    stack = Stack(TINY, "lstm", "UR", (1, 2))
+    stack = stack_of(TINY, "lstm", "UR", (1, 2))
     stack.advance()
-    units = stack.unit_gates()[1]
+    units = stack.probe()[1]
     network = build(TINY, "lstm", "UR", 2)
     x, _ = stack.task.batch(2, TINY.steps, TINY.batch)
     own = {k: p[1] for k, p in stack.parameters.items() if k.startswith("rnn.")}
@@ -282,7 +290,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch
     )
     quiet(p, "lstm", "UR", (1, 2), tmp_path)
     for seed in (1, 2):
-        network, task = trained(p, "lstm", "UR", seed, tmp_path), p.make_task()
+        network, task = trained(Job(p, "lstm", "UR", (seed,)), tmp_path), p.make_task()
         stem = tmp_path / f"pmnist-long_lstm_UR_smoke_s{seed}"
         rows = csv.DictReader(stem.with_suffix(".csv").read_text().splitlines())
         curve = {int(row["step"]): float(row["valid_accuracy"]) for row in rows}
@@ -300,12 +308,12 @@ NOISY = replace(protocol("pmnist-zoneout", "smoke"), hidden=8, steps=12, log_eve
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_masks_depend_on_seed_and_step_alone_and_rest_when_answering(cell):
-    first, again = (Stack(NOISY, cell, "UR", (1, 2)) for _ in range(2))
+    first, again = (stack_of(NOISY, cell, "UR", (1, 2)) for _ in range(2))
     for _ in range(2):
         torch.manual_seed(torch.randint(1000, ()).item())  # the global generator does not matter
         a, b = first.advance(), again.advance()
         assert torch.equal(a["loss"], b["loss"])
-    assert torch.equal(first.accuracy("valid"), first.accuracy("valid"))
+    assert torch.equal(first.evaluate("valid")["accuracy"], first.evaluate("valid")["accuracy"])
     x, _ = first.task.batch(1, 0, 4)
     network = build(NOISY, cell, "UR", 1)
     assert network.rnn.zoneout == ((0.5, 0.05) if cell == "lstm" else (0.0, 0.1))
@@ -313,9 +321,14 @@ def test_masks_depend_on_seed_and_step_alone_and_rest_when_answering(cell):
     assert torch.equal(network.eval()(x), network(x))
 
 
-def test_the_models_of_a_stack_draw_masks_of_their_own():
-    twins = Stack(NOISY, "lstm", "UR", (1, 1))
-    assert len(set(twins.advance()["loss"].tolist())) == 2
+def test_masks_are_a_seed_s_own_whatever_trains_beside_it():
+    together, alone = (stack_of(NOISY, "lstm", "UR", seeds) for seeds in ((1, 2), (2,)))
+    for _ in range(3):
+        losses, own = together.advance()["loss"], alone.advance()["loss"]
+        assert losses[1] == own[0] and losses[0] != own[0]
+    sweep = stack_of(NOISY, "lstm", "UR", (2,), rates=(1e-3, 2e-3))
+    first = sweep.advance()["loss"]
+    assert first[0] == first[1], "one seed has one mask, whatever its rate"
 
 
 def test_training_with_masks_resumes_to_the_same_bytes(tmp_path, monkeypatch):
@@ -329,7 +342,8 @@ def test_a_sweep_is_stored_by_rate_and_resumes(tmp_path):
     p = replace(TINY, steps=20)
     rates = (p.lr, 2 * p.lr)
     quiet(p, "lstm", "UR", (1, 2), tmp_path, rates=rates, limit_minutes=1e-6)
-    assert begun(tmp_path, p, "lstm", "UR") == [(rates, (1, 2))]
+    (begun,) = keys(tmp_path, Job(p, "lstm", "UR").group, ".safetensors")
+    assert begun == Job(p, "lstm", "UR", (1, 2), rates).key == RunKey.parse(begun.stem)
     quiet(p, "lstm", "UR", (1, 2), tmp_path, rates=rates)
     stem = f"copy_lstm_UR_smoke_lr{2 * p.lr:g}_s"
     names = {"copy_lstm_UR_smoke_s1", "copy_lstm_UR_smoke_s2", f"{stem}1", f"{stem}2"}
@@ -348,15 +362,15 @@ def test_a_sweep_is_stored_by_rate_and_resumes(tmp_path):
 
 def test_a_trained_network_comes_back_with_its_best_weights(tmp_path):
     p = replace(protocol("pmnist-long", "smoke"), hidden=8, steps=20, log_every=10, eval_every=10)
-    with pytest.raises(ValueError, match=r"s2.safetensors is missing: train pmnist-long lstm UR"):
-        trained(p, "lstm", "UR", 2, tmp_path)
+    with pytest.raises(ValueError, match=r"s2.safetensors is missing: train pmnist-long_lstm_UR_"):
+        trained(Job(p, "lstm", "UR", (2,)), tmp_path)
     quiet(p, "lstm", "UR", (1, 2), tmp_path)
-    network, task = trained(p, "lstm", "UR", 2, tmp_path), p.make_task()
+    network, task = trained(Job(p, "lstm", "UR", (2,)), tmp_path), p.make_task()
     right = [network(x).argmax(-1) == y for x, y in task.evaluate_batches("test", 100)]
     info = json.loads((tmp_path / "pmnist-long_lstm_UR_smoke_s2.json").read_text())
     assert torch.cat(right).float().mean().item() == pytest.approx(info["test_accuracy"], abs=1e-6)
     with pytest.raises(ValueError, match=r"is of protocol .*, not"):
-        trained(replace(p, batch=7), "lstm", "UR", 2, tmp_path)
+        trained(Job(replace(p, batch=7), "lstm", "UR", (2,)), tmp_path)
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -382,9 +396,9 @@ def test_an_unknown_score_is_named():
 
 
 def test_bad_cell_and_device_are_named():
-    with pytest.raises(ValueError, match=r"cell is 'rnn'.*lstm, gru"):
+    with pytest.raises(ValueError, match=r"cell must be one of lstm, gru.*got 'rnn'"):
         build(TINY, "rnn", "UR", 1)
-    with pytest.raises(ValueError, match="device is 'abacus'"):
+    with pytest.raises(ValueError, match=r"device must be auto.*got 'abacus'"):
         choose_device("abacus")
 
 
@@ -394,6 +408,7 @@ RUN = """
 import os, signal, sys
 from dataclasses import replace
 from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 from urgates.lab.train import train
 
@@ -407,7 +422,7 @@ def killed(stack):
 Stack.advance = killed
 tiny = dict(task_options={"length": 3}, hidden=16, batch=4, steps=200, log_every=5)
 p = replace(protocol("copy", "smoke"), **tiny)
-train(p, "lstm", "UR", (1, 2), sys.argv[1], "cpu", checkpoint_seconds=0.05, progress=False)
+train(Job(p, "lstm", "UR", (1, 2)), sys.argv[1], "cpu", checkpoint_seconds=0.05, progress=False)
 """
 
 
@@ -466,7 +481,7 @@ def test_ctrl_c_ends_the_step_and_saves(tmp_path, whole_csv, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     _, state = load_checkpoint(tmp_path / "copy_lstm_UR_smoke_s1+2.safetensors")
-    assert state["step"] == 8
+    assert state["learner"]["step"] == 8
     quiet(TINY, "lstm", "UR", (1, 2), tmp_path)
     assert files(tmp_path) == whole_csv
 
@@ -593,7 +608,7 @@ def test_a_checkpoint_holds_tensors_and_json_only(tmp_path):
 
 
 def test_progress_is_a_line_per_tenth(tmp_path, capsys):
-    train(TINY, "lstm", "-", (1,), tmp_path)
+    train(Job(TINY, "lstm", "-"), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8 and lines[-1].startswith("copy lstm -: step 40 of 40, loss 2.")
 

@@ -107,9 +107,9 @@ def _sweep(options: argparse.Namespace) -> int:
     places.find()  # or there is no checkout to train in
     from urgates.lab import sweep
 
-    queue = [t for t in sweep.QUEUE if not options.tasks or t.task in options.tasks]
+    queue = [t for t in sweep.QUEUE if not options.tasks or t.job.protocol.task in options.tasks]
     if not queue:
-        known = ", ".join(dict.fromkeys(training.task for training in sweep.QUEUE))
+        known = ", ".join(dict.fromkeys(t.job.protocol.task for t in sweep.QUEUE))
         raise ValueError(f"tasks must be among {known}, got {', '.join(options.tasks)}")
     root = places.checkout()
     if not options.status:
@@ -152,7 +152,7 @@ def _time(options: argparse.Namespace) -> int:
     from itertools import product
 
     from urgates.lab.book import contenders, timing
-    from urgates.lab.learners.supervised import choose_device
+    from urgates.lab.devices import choose_device
 
     sizes = ("hidden", "time", "batch", "inputs", "models")
     cases = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 
 _FILE = "URGATES_PROGRESS"
+_TELL_SECONDS = 1.0
 
 
 def tell(stack: str, step: int, steps: int, planned: bool = False) -> None:
@@ -27,6 +29,42 @@ def tell(stack: str, step: int, steps: int, planned: bool = False) -> None:
     if place := os.environ.get(_FILE):
         with open(place, "a", encoding="utf-8") as file:
             file.write(json.dumps([stack, step, steps, None if planned else time.time()]) + "\n")
+
+
+class Bar:
+    """A bar on a terminal, else a printed line for every tenth of the steps, or nothing.
+
+    Whoever executes the notebook is told in any case.
+    """
+
+    def __init__(self, label: str, name: str, start: int, steps: int, wanted: bool):
+        self.label, self.step, self.steps, self.wanted = label, start, steps, wanted
+        self.name = name
+        tell(name, start, steps)
+        self.told = time.monotonic()
+        on_terminal = wanted and sys.stderr.isatty()
+        self.bar = tqdm(total=steps, initial=start, desc=label) if on_terminal else None
+
+    def count(self, step: int) -> None:
+        """Tell of the step, once in a while."""
+        if time.monotonic() - self.told > _TELL_SECONDS:
+            tell(self.name, step, self.steps)
+            self.told = time.monotonic()
+
+    def row(self, step: int, losses: list[float]) -> None:
+        """Show the losses of a new row."""
+        text = " ".join(f"{loss:.4g}" for loss in losses)
+        if self.bar is not None:
+            self.bar.update(step - self.step)
+            self.bar.set_postfix_str(f"loss {text}")
+        elif self.wanted and 10 * step // self.steps > 10 * self.step // self.steps:
+            print(f"{self.label}: step {step} of {self.steps}, loss {text}", flush=True)
+        self.step = step
+
+    def close(self) -> None:
+        """End the bar's line."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 @dataclass

@@ -5,21 +5,19 @@ like any other, below `runs/<preset>/<notebook>/`: stop it whenever you like, st
 goes on; `urgates publish` takes over what is there.
 """
 
-import os
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 
-from urgates.lab.experiments import Protocol, protocol
+from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.store.files import read_json
-from urgates.lab.store.record import run_stem
-from urgates.lab.train import train
+from urgates.lab.train import execute, train
 
 _TOLD = {"status": str, "steps": int, "wall_seconds": int | float}
 SOLVED = 0.01  # of the baseline's loss: nothing is left to learn
@@ -27,41 +25,23 @@ SOLVED = 0.01  # of the baseline's loss: nothing is left to learn
 
 @dataclass(frozen=True)
 class Training:
-    """One stack to train: `seeds` at `rates`, up to `until` steps (0: all of the protocol's)."""
+    """A job, and the notebook that wants it."""
 
     notebook: str
-    task: str
-    preset: str
-    gate: str
-    seeds: tuple[int, ...] = (1,)
-    rates: tuple[float, ...] = ()
-    until: int = 0
-    cell: str = "lstm"
-
-    @property
-    def protocol(self) -> Protocol:
-        """What it is trained under."""
-        return protocol(self.task, self.preset)
+    job: Job
 
     @property
     def steps(self) -> int:
         """How many it makes, unless it is solved before."""
-        return min(self.until or self.protocol.steps, self.protocol.steps)
-
-    @property
-    def goal(self) -> float:
-        """The loss at which it is solved; 0 where a task has no baseline."""
-        return SOLVED * (self.protocol.make_task().baseline or 0.0)
+        return min(self.job.until or self.job.protocol.steps, self.job.protocol.steps)
 
     def folder(self, root: Path) -> Path:
         """Where its files go."""
-        return Path(root) / "runs" / self.preset / self.notebook / "runs"
+        return Path(root) / "runs" / self.job.protocol.preset / self.notebook / "runs"
 
     def state(self, root: Path) -> tuple[str, int, float]:
         """("waiting", "begun" or "done", steps made, seconds spent), as its records tell."""
-        keys = product(self.seeds, self.rates or (self.protocol.lr,))
-        stems = [run_stem(self.protocol, self.cell, self.gate, *key) for key in keys]
-        paths = [self.folder(root) / f"{stem}.json" for stem in stems]
+        paths = [self.folder(root) / f"{key.stem}.json" for key in self.job.runs]
         records = [read_json(path, _TOLD) for path in paths if path.exists()]
         if not records:
             return "waiting", 0, 0.0
@@ -75,17 +55,22 @@ class Training:
 
     def run(self, root: Path, limit_minutes: float = 0.0) -> None:
         """Train it, or go on."""
-        train(
-            *(self.protocol, self.cell, self.gate, self.seeds, self.folder(root)),
-            **{"rates": self.rates, "until": self.steps, "goal": self.goal},
-            **{"limit_minutes": limit_minutes, "progress": False},
-        )
+        train(self.job, self.folder(root), limit_minutes=limit_minutes, progress=False)
 
 
-def each(notebook: str, tasks: str, preset: str, gates: str, *stacks, **options) -> list[Training]:
-    """Every task × stack of seeds × gate (words separated by spaces), gates innermost."""
-    keys = product(tasks.split(), stacks or ((1, 2, 3),), gates.split())
-    return [Training(notebook, task, preset, gate, seeds, **options) for task, seeds, gate in keys]
+def each(
+    notebook: str, tasks: str, preset: str, gates: str, *stacks, cell: str = "lstm", until: int = 0
+) -> list[Training]:
+    """Every task × stack of seeds × gate (words separated by spaces), gates innermost.
+
+    Where a task has a baseline, a training ends once it is solved.
+    """
+    trainings = []
+    for task, seeds, gate in product(tasks.split(), stacks or ((1, 2, 3),), gates.split()):
+        p = protocol(task, preset)
+        goal = SOLVED * (p.make_task().baseline or 0.0)
+        trainings.append(Training(notebook, Job(p, cell, gate, seeds, until=until, goal=goal)))
+    return trainings
 
 
 def work(queue: Sequence[Training], root: Path, *, jobs: int = 2, minutes: float = 0.0) -> int:
@@ -94,24 +79,15 @@ def work(queue: Sequence[Training], root: Path, *, jobs: int = 2, minutes: float
     Each is stopped after `minutes` (0: never), to go on when the queue is worked on again. An
     error in one does not stop the others: it is printed.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
     left = [training for training in queue if training.state(root)[0] != "done"]
-    failed = 0
-    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = {pool.submit(training.run, root, minutes): training for training in left}
-        try:
-            for future in as_completed(futures):
-                training = futures[future]
-                if error := future.exception():
-                    if isinstance(error, KeyboardInterrupt):
-                        raise error
-                    failed += 1
-                    traceback.print_exception(error)
-                print(f"{training}: {training.state(root)[0]}", flush=True)
-        except KeyboardInterrupt:  # those that train save; the others do not begin
-            pool.shutdown(cancel_futures=True)
-            raise
-    return failed
+
+    def told(k: int, error: Exception | None) -> None:
+        if error:
+            traceback.print_exception(error)
+        print(f"{left[k].job.key.stem}: {left[k].state(root)[0]}", flush=True)
+
+    errors = execute([partial(training.run, root, minutes) for training in left], jobs, told)
+    return sum(error is not None for error in errors)
 
 
 def table(queue: Sequence[Training], root: Path) -> pd.DataFrame:
@@ -122,11 +98,11 @@ def table(queue: Sequence[Training], root: Path) -> pd.DataFrame:
     rows = []
     for training in queue:
         state, steps, seconds = training.state(root)
-        key = {name: getattr(training, name) for name in ("task", "preset", "cell", "gate")}
-        key |= {"seeds": " ".join(map(str, training.seeds)), "state": state, "steps": steps}
-        models = len(training.seeds) * max(len(training.rates), 1)
+        key, models = training.job.group, len(training.job.models)
+        row = {name: getattr(key, name) for name in ("task", "preset", "cell", "gate")}
+        row |= {"seeds": " ".join(map(str, training.job.seeds)), "state": state, "steps": steps}
         pace = seconds / steps / models if steps else None
-        rows.append(key | {"of": training.steps, "models": models, "pace": pace})
+        rows.append(row | {"of": training.steps, "models": models, "pace": pace})
     frame = pd.DataFrame(rows)
     pace = frame.pace.fillna(frame.groupby(["task", "preset", "cell"]).pace.transform("median"))
     left = (frame.of - frame.steps).where(frame.state != "done", 0)

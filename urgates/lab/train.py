@@ -1,6 +1,6 @@
-"""Training: the loop that drives a learner and its record, and what is left to train.
+"""Training: what is left to train, the loop that drives a learner and its record, who executes it.
 
-A run is a CSV of losses and a JSON of provenance; a killed run resumes from its checkpoint and
+A run is a CSV of scores and a JSON of provenance; a killed run resumes from its checkpoint and
 ends with the very bytes it would have ended with.
 """
 
@@ -10,25 +10,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
-from tqdm import tqdm
-
-from urgates.lab.experiments import Protocol
+from urgates.lab.jobs import Job, RunKey
+from urgates.lab.learners import Learner, learner
 from urgates.lab.learners.networks import Network
-from urgates.lab.learners.supervised import Stack
-from urgates.lab.progress import tell
+from urgates.lab.progress import Bar, tell
 from urgates.lab.store.files import locked
-from urgates.lab.store.record import Record, begun, run_stem
+from urgates.lab.store.record import Record, keys
 from urgates.lab.store.stored import COMPLETE, read_model, read_record
-
-_TELL_SECONDS = 1.0
 
 
 def keep_freed_memory() -> None:
@@ -38,67 +35,73 @@ def keep_freed_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
 
 
+# ------------------------------------------------------------------ one job
+
+
 def train(
-    protocol: Protocol,
-    cell: str,
-    gate: str,
-    seeds: Iterable[int],
-    out_dir: Path | str,
+    job: Job,
+    folder: Path | str,
     device: str = "auto",
     *,
-    rates: Iterable[float] | None = None,
-    until: int = 0,
-    goal: float = 0.0,
     limit_minutes: float = 0.0,
     progress: bool = True,
     checkpoint_seconds: float = 60.0,
 ) -> None:
-    """Train one cell and gate as a stack, or go on where it was interrupted.
+    """Train the models of a job as one stack, or go on where they were interrupted.
 
-    Its models are every seed at every rate of `rates` (the protocol's only, if not given). Writes
-    a CSV and a JSON per model and a checkpoint per stack into `out_dir`. `limit_minutes > 0`
-    stops in time, with status "partial"; the same call then goes on. So do `until` steps, and
-    `goal`, a loss that every living model is below over its last ten rows; the JSON then says
-    why it stopped. `progress` shows a bar on a terminal and a line per tenth elsewhere.
+    Writes a CSV and a JSON per model and a checkpoint per stack into `folder`. `limit_minutes > 0`
+    stops in time, with status "partial"; the same call then goes on. So do the job's own limits;
+    the JSON then says why it stopped. `progress` shows a bar on a terminal and a line per tenth
+    elsewhere.
 
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
     Ctrl-C ends the step, saves a checkpoint and raises KeyboardInterrupt.
     """
     keep_freed_memory()
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    begun = saved = time.monotonic()
-    seeds, rates = tuple(seeds), tuple(rates or (protocol.lr,))
-    lock = out_dir / f"{run_stem(protocol, cell, gate)}.lock"
-    with locked(lock), _interrupts() as interrupts, ExitStack() as closing:
-        stack = Stack(
-            *(protocol, cell, gate, seeds * len(rates), device),
-            rates=[rate for rate in rates for _ in seeds],
-        )
-        record = Record(stack, cell, gate, out_dir)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + 60 * (limit_minutes or float("inf"))
+    with ExitStack() as closing:
+        closing.enter_context(locked(folder / f"{job.group.stem}.lock"))
+        interrupts = closing.enter_context(_interrupts())
+        models = learner(job, device)
+        record = Record(models, job, folder)
         closing.callback(record.close)
-        name = run_stem(protocol, cell, gate, seeds, rates)
-        show = _Progress(
-            f"{protocol.task} {cell} {gate}", name, stack.step, protocol.steps, progress
-        )
-        closing.callback(show.close)
-        while not (ended := stack.done or record.stop(until, goal)):
-            if interrupts or 0 < 60 * limit_minutes < time.monotonic() - begun:
-                break
-            record.add(stack.advance())
-            show.count(stack.step)
-            if stack.step % protocol.log_every == 0:
-                show.row(stack.step, record.row())
-            if not stack.done and time.monotonic() - saved > checkpoint_seconds:
-                record.save()
-                saved = time.monotonic()
-        record.save()
-        tell(name, stack.step, stack.step if ended else protocol.steps)
+        label = f"{job.protocol.task} {job.cell} {job.gate}"
+        bar = Bar(label, job.key.stem, models.step, job.protocol.steps, progress)
+        closing.callback(bar.close)
+        ended = drive(
+            models, record, bar,
+            halt=lambda: interrupts or time.monotonic() > deadline,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
+        tell(job.key.stem, models.step, models.step if ended else job.protocol.steps)
         if interrupts:
             raise KeyboardInterrupt(
-                f"stopped after step {stack.step} of {protocol.steps}; the same call goes on there"
+                f"stopped after step {models.step} of {job.protocol.steps}; "
+                "the same call goes on there"
             )
+
+
+def drive(
+    models: Learner, record: Record, bar: Bar, halt: Callable, checkpoint_seconds: float
+) -> bool:
+    """Advance a learner and keep its record until it is done; whether it is, or has met its goal.
+
+    `halt`, asked before every step, stops it earlier.
+    """
+    saved, every = time.monotonic(), record.protocol.log_every
+    while not (ended := bool(models.done or record.stop())) and not halt():
+        record.add(models.advance())
+        bar.count(models.step)
+        if models.step % every == 0:
+            bar.row(models.step, record.row())
+        if not models.done and time.monotonic() - saved > checkpoint_seconds:
+            record.save()
+            saved = time.monotonic()
+    record.save()
+    return ended
 
 
 @contextmanager
@@ -119,148 +122,161 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-class _Progress:
-    """A bar on a terminal, else a printed line for every tenth of the steps, or nothing.
+def trained(job: Job, folder: Path) -> Network:
+    """The network that the finished run of a job's one model left, at its best validation.
 
-    Whoever executes the notebook is told in any case.
+    Raises ValueError if there is none (protocols with `keep_models` leave them), if its file is
+    not the one that was left, or if it was trained under another protocol.
+    """
+    network = Network(job.protocol, job.cell, job.gate)
+    network.load_state_dict(read_model(folder, job))
+    return network.eval()
+
+
+# ------------------------------------------------------------------ what is left
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a folder holds of a job's cell and gate: complete models (rate, seed), stacks begun.
+
+    `stale` is the digest of another protocol that something was trained under, else "".
     """
 
-    def __init__(self, label: str, name: str, start: int, steps: int, wanted: bool):
-        self.label, self.step, self.steps, self.wanted = label, start, steps, wanted
-        self.name = name
-        tell(name, start, steps)
-        self.told = time.monotonic()
-        on_terminal = wanted and sys.stderr.isatty()
-        self.bar = tqdm(total=steps, initial=start, desc=label) if on_terminal else None
-
-    def count(self, step: int) -> None:
-        """Tell of the step, once in a while."""
-        if time.monotonic() - self.told > _TELL_SECONDS:
-            tell(self.name, step, self.steps)
-            self.told = time.monotonic()
-
-    def row(self, step: int, losses: list[float]) -> None:
-        """Show the losses of a new row."""
-        text = " ".join(f"{loss:.4g}" for loss in losses)
-        if self.bar is not None:
-            self.bar.update(step - self.step)
-            self.bar.set_postfix_str(f"loss {text}")
-        elif self.wanted and 10 * step // self.steps > 10 * self.step // self.steps:
-            print(f"{self.label}: step {step} of {self.steps}, loss {text}", flush=True)
-        self.step = step
-
-    def close(self) -> None:
-        """End the bar's line."""
-        if self.bar is not None:
-            self.bar.close()
+    done: frozenset[tuple[float, int]] = frozenset()
+    begun: tuple[RunKey, ...] = ()
+    stale: str = ""
 
 
-def run_missing(
-    keys: Iterable[tuple[Protocol, str, str]],
-    seeds: Iterable[int],
-    folder: Path,
-    *,
-    rates: Iterable[float] | None = None,
-    jobs: int = 1,
-    device: str = "auto",
-    deadline: float = float("inf"),
-    progress: bool = True,
-) -> None:
-    """Train every (protocol, cell, gate) whose seeds are not complete in `folder`, at all `rates`.
+def survey(job: Job, folder: Path) -> Stored:
+    """Look what is there."""
+    found = [
+        (key, read_record(Path(folder) / f"{key.stem}.json"))
+        for key in keys(folder, job.group, ".json")
+    ]
+    stale = [
+        record["digest"]
+        for key, record in found
+        if record["digest"] != job.at(record["protocol"]["lr"] if key.rates else None).digest
+    ]
+    done = {(r["protocol"]["lr"], r["seed"]) for _, r in found if r["status"] in COMPLETE}
+    kinds = ("", ".prev")
+    stacks = {key for kind in kinds for key in keys(folder, job.group, f".safetensors{kind}")}
+    return Stored(frozenset(done), tuple(sorted(stacks)), stale[0] if stale else "")
 
-    Models that were begun together go on together; runs of an earlier protocol are moved aside
-    into `folder/old-<digest>/`. With `jobs` > 1, so many processes of one thread each share the
-    work. An error in one stack does not stop the others; the first is raised at the end.
+
+def plan(job: Job, stored: Stored) -> list[Job]:
+    """The stacks that are left to train of a job, given what is stored.
+
+    Models that were begun together go on together, with seeds that are not asked for too; the
+    others train as few stacks, each the product of some rates and some seeds.
     """
-    folder = Path(folder)
-    rates = tuple(rates or ())
+    own = (job.protocol.lr,)
+    left = {
+        rate: [seed for seed in job.seeds if (rate, seed) not in stored.done]
+        for rate in job.rates or own
+    }
     stacks = []
-    for p, cell, gate in keys:
-        missing = _missing(p, cell, gate, seeds, rates or (p.lr,), folder)
-        for some_rates, some in missing:
-            tell(run_stem(p, cell, gate, some, some_rates), 0, p.steps, planned=True)
-        if not missing:
-            tell(run_stem(p, cell, gate, seeds, rates), p.steps, p.steps, planned=True)
-        stacks += [(p, cell, gate, *key, folder, device, deadline, progress) for key in missing]
-    if jobs == 1 or len(stacks) < 2:
-        for stack in stacks:
-            _train_until(*stack)
-        return
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(_train_until, *stack) for stack in stacks]):
-                future.result()
-        except KeyboardInterrupt:  # each process has its own, and saves; the others do not begin
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _train_until(p, cell, gate, rates, seeds, folder, device, deadline, progress) -> None:
-    minutes = (deadline - time.time()) / 60
-    if minutes > 0:
-        limit = 0.0 if minutes == float("inf") else minutes
-        train(
-            *(p, cell, gate, seeds, folder, device),
-            **{"rates": rates, "limit_minutes": limit, "progress": progress},
-        )
-
-
-def _missing(
-    p: Protocol,
-    cell: str,
-    gate: str,
-    seeds: Iterable[int],
-    rates: Iterable[float],
-    folder: Path,
-) -> list[tuple[tuple[float, ...], tuple[int, ...]]]:
-    """The stacks left to train, each the product of some rates and some seeds."""
-    stem = run_stem(p, cell, gate)
-    own, swept = (
-        [read_record(path) for path in folder.glob(f"{stem}_{kind}*.json")]
-        for kind in ("s", "lr*_s")
-    )
-    expected = [p.digest] * len(own)
-    expected += [replace(p, lr=r["protocol"]["lr"]).digest for r in swept]
-    records = own + swept
-    if strange := {r["digest"] for r in records} - set(expected):
-        aside = folder / f"old-{strange.pop()}"
-        aside.mkdir(exist_ok=True)
-        for path in _files(folder, stem):
-            target = aside / path.relative_to(folder)
-            target.parent.mkdir(exist_ok=True)
-            os.replace(path, target)
-        print(f"{stem}: the protocol has changed; earlier runs are now in {aside}")
-        records = []
-    done = {(r["protocol"]["lr"], r["seed"]) for r in records if r["status"] in COMPLETE}
-    left = {rate: [seed for seed in seeds if (rate, seed) not in done] for rate in rates}
-    stacks = []
-    for stack in begun(folder, p, cell, gate):  # goes on as a whole, with seeds not asked for too
-        pairs = set(product(*stack))
+    for key in stored.begun:
+        pairs = set(product(key.rates or own, key.seeds))
         wanted = {(rate, seed) for rate, some in left.items() for seed in some} & pairs
-        if wanted and not done & pairs:
-            stacks.append(stack)
+        if wanted and not stored.done & pairs:
+            stacks.append(replace(job, seeds=key.seeds, rates=key.rates))
             for rate, seed in wanted:
                 left[rate].remove(seed)
     alike: dict[tuple[int, ...], list[float]] = {}
     for rate, some in left.items():
         alike.setdefault(tuple(some), []).append(rate)
-    return stacks + [(tuple(some), key) for key, some in alike.items() if key]
+    fresh = [replace(job, seeds=some, rates=tuple(rates)) for some, rates in alike.items() if some]
+    return stacks + fresh
 
 
-def _files(folder: Path, stem: str) -> list[Path]:
-    """All files of the runs of that stem; the JSONs, which make them count, come last."""
-    places, kinds = (folder, folder / "models"), (f"{stem}_s*", f"{stem}_lr*_s*")
-    found = [path for place in places for kind in kinds for path in place.glob(kind)]
-    return sorted(found, key=lambda path: path.suffix == ".json")
+def put_aside(job: Job, folder: Path, digest: str) -> None:
+    """Move all files of a job's cell and gate to `folder/old-<digest>`."""
+    aside = Path(folder) / f"old-{digest}"
+    aside.mkdir(exist_ok=True)
+    places = (Path(folder), Path(folder) / "models")
+    found = [path for place in places for path in place.glob(f"{job.group.stem}_*")]
+    for path in sorted(found, key=lambda path: path.suffix == ".json"):  # these make them count
+        target = aside / path.relative_to(folder)
+        target.parent.mkdir(exist_ok=True)
+        os.replace(path, target)
+    print(f"{job.group.stem}: the protocol has changed; earlier runs are now in {aside}")
 
 
-def trained(protocol: Protocol, cell: str, gate: str, seed: int, folder: Path) -> Network:
-    """The network that a finished run left in `folder`, as it was at its best validation.
+def run_missing(
+    jobs: Iterable[Job],
+    folder: Path,
+    *,
+    workers: int = 1,
+    device: str = "auto",
+    deadline: float = float("inf"),
+    progress: bool = True,
+) -> None:
+    """Train what is not complete in `folder`, until the clock shows `deadline`.
 
-    Raises ValueError if there is none (protocols with `keep_models` leave them), if its file is
-    not the one that was left, or if it was trained under another protocol.
+    Runs of an earlier protocol are moved aside into `folder/old-<digest>/`. An error in one stack
+    does not stop the others; the first is raised at the end, with the others noted.
     """
-    network = Network(protocol, cell, gate)
-    network.load_state_dict(read_model(folder, protocol, cell, gate, seed))
-    return network.eval()
+    calls = []
+    for job in jobs:
+        stored = survey(job, folder)
+        if stored.stale:
+            put_aside(job, folder, stored.stale)
+            stored = Stored()
+        steps, left = job.protocol.steps, plan(job, stored)
+        for stack in left or [job]:
+            tell(stack.key.stem, 0 if left else steps, steps, planned=True)
+        calls += [
+            partial(_train_until, stack, Path(folder), device, deadline, progress) for stack in left
+        ]
+    errors = [error for error in execute(calls, workers) if error]
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(f"and in another stack: {other!r}")
+        raise errors[0]
+
+
+def _train_until(job: Job, folder: Path, device: str, deadline: float, progress: bool) -> None:
+    minutes = (deadline - time.time()) / 60
+    if minutes > 0:
+        limit = 0.0 if minutes == float("inf") else minutes
+        train(job, folder, device, limit_minutes=limit, progress=progress)
+
+
+# ------------------------------------------------------------------ who executes it
+
+
+def execute(
+    calls: Sequence[Callable[[], None]],
+    workers: int = 1,
+    told: Callable[[int, Exception | None], None] = lambda k, error: None,
+) -> list[Exception | None]:
+    """Make all calls, here or in so many processes of one thread each; the error of each, or None.
+
+    `told` hears of each as it ends. Ctrl-C lets those that train save, begins no others, and is
+    raised.
+    """
+    errors: list[Exception | None] = [None] * len(calls)
+    if workers == 1 or len(calls) < 2:
+        for k, call in enumerate(calls):
+            try:
+                call()
+            except Exception as error:
+                errors[k] = error
+            told(k, errors[k])
+        return errors
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
+    with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = {pool.submit(call): k for k, call in enumerate(calls)}
+        try:
+            for future in as_completed(futures):
+                k, error = futures[future], future.exception()
+                if isinstance(error, KeyboardInterrupt):
+                    raise error
+                errors[k] = error
+                told(k, error)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return errors

@@ -18,12 +18,13 @@ from urgates.lab import experiments
 from urgates.lab.book.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
 from urgates.lab.book.contenders import Case
 from urgates.lab.book.timing import measure
+from urgates.lab.devices import choose_device, device_name
 from urgates.lab.experiments import Protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import Network
-from urgates.lab.learners.supervised import choose_device
 from urgates.lab.places import PRESETS, checkout
 from urgates.lab.store.files import write_atomically, write_json
-from urgates.lab.store.record import commit, device_name
+from urgates.lab.store.record import commit
 from urgates.lab.store.runs import Runs, completed, provenance, several
 from urgates.lab.train import run_missing, trained
 
@@ -117,10 +118,8 @@ class Bench:
         folder = self._folder(of, preset)
         if self.trains and of is preset is None:
             run_missing(
-                [(p, cell, gate) for gate in gates],
-                seeds,
+                [Job(p, cell, gate, seeds, rates or ()) for gate in gates],
                 folder,
-                rates=rates,
                 device=self.device,
                 deadline=self.deadline,
                 progress=self.recompute,
@@ -149,7 +148,7 @@ class Bench:
 
     def network(self, task: str, cell: str, gate: str, seed: int = 1) -> Network:
         """A trained network, ready to answer; ValueError if no finished run has left one."""
-        return trained(self.protocol(task), cell, gate, seed, self.runs_folder)
+        return trained(Job(self.protocol(task), cell, gate, (seed,)), self.runs_folder)
 
     def table(
         self, name: str, make: Callable[[], pd.DataFrame], *, once: bool = False

@@ -27,10 +27,9 @@ from urgates.lab.book.bench import check_settings
 from urgates.lab.book.claims import read_claims
 from urgates.lab.book.notebooks import EXACT, declared, read, stamped
 from urgates.lab.book.publishing import adopt_runs, figure_files, land, publish, staged
-from urgates.lab.learners.supervised import choose_device
+from urgates.lab.devices import choose_device, device_name
 from urgates.lab.progress import Progress
 from urgates.lab.store.files import locked, owned
-from urgates.lab.store.record import device_name
 
 LAST = "40_scoreboard"  # reads the verdicts of all others
 PATIENCE = 60.0  # seconds that an interrupted kernel has to save its checkpoints

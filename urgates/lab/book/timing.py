@@ -18,7 +18,8 @@ from urgates.gates import positive_int
 from urgates.lab.book.clock import stopwatch, turn_about
 from urgates.lab.book.clock import threads as on_threads
 from urgates.lab.book.contenders import Case, Contender
-from urgates.lab.store.record import commit, device_name
+from urgates.lab.devices import device_name
+from urgates.lab.store.record import commit
 from urgates.rnn import LSTM
 
 

@@ -1,8 +1,8 @@
 """What is run: one file a family, the rows of Appendix D with their sources and their scores."""
 
 from urgates.lab.experiments import forgetting, images, memory
-from urgates.lab.experiments.protocol import Protocol
 from urgates.lab.places import PRESETS
+from urgates.lab.protocol import Protocol
 
 __all__ = ["PROTOCOLS", "Protocol", "protocol", "scale"]
 

@@ -1,6 +1,6 @@
 """Synthetic forgetting (E.1): Adding from saturated gates, and what E.1 leaves open."""
 
-from urgates.lab.experiments.protocol import ADAM, OPEN, row
+from urgates.lab.experiments.rows import ADAM, OPEN, row
 from urgates.starts import WEIGHT_INITS
 
 _STATED = (

@@ -6,7 +6,7 @@ Accuracies are per cent of the images: Table 2's best run, Fig. 5's best stable 
 import numpy as np
 import pandas as pd
 
-from urgates.lab.experiments.protocol import LAPTOP, SMALL, THREE_WAYS, row, with_options
+from urgates.lab.experiments.rows import LAPTOP, SMALL, THREE_WAYS, row, with_options
 from urgates.lab.store.runs import Runs
 from urgates.starts import WEIGHT_INITS
 

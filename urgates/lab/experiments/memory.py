@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from urgates.lab.experiments.protocol import LAPTOP, OPEN, SMALL, THREE_WAYS, row
+from urgates.lab.experiments.rows import LAPTOP, OPEN, SMALL, THREE_WAYS, row
 from urgates.lab.store.runs import Runs, final_loss, smoothed, solved, steps_to, stuck
 from urgates.starts import WEIGHT_INITS
 

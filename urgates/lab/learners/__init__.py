@@ -1,1 +1,19 @@
 """What advances: a learner makes one update of its models and knows how to go on later."""
+
+from pkgutil import resolve_name
+
+from urgates.lab.jobs import Job
+from urgates.lab.learners.base import Learner
+
+__all__ = ["LEARNERS", "Learner", "learner"]
+
+LEARNERS = {"supervised": "urgates.lab.learners.supervised:Stack"}
+"""By the name that a protocol's `learner` gives: where the class is that takes (job, device)."""
+
+
+def learner(job: Job, device: str = "auto") -> Learner:
+    """The models of a job at their start; ValueError for a kind of learner that is not known."""
+    if job.protocol.learner not in LEARNERS:
+        known = ", ".join(LEARNERS)
+        raise ValueError(f"learner must be one of {known}, got {job.protocol.learner!r}")
+    return resolve_name(LEARNERS[job.protocol.learner])(job, device)

@@ -1,19 +1,14 @@
 """The networks that are trained: a recurrent layer, started as the protocol says, and a head."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from urgates import starts
 from urgates.gates import gate as find_gate
+from urgates.lab.protocol import Protocol
 from urgates.rnn import GRU, LSTM
-
-if TYPE_CHECKING:
-    from urgates.lab.experiments.protocol import Protocol
 
 CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
 
@@ -27,7 +22,7 @@ class Network(nn.Module):
     def __init__(self, protocol: Protocol, cell: str, gate: str):
         super().__init__()
         if cell not in CELLS:
-            raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         task = protocol.make_task()
         self.decode = task.decode
         # A GRU's gate starts at 0, as torch's does (the paper does not say).

@@ -8,64 +8,46 @@ frozen and recorded as diverged; the others do not notice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from urgates import kernels
+from urgates.lab.devices import choose_device, device_name
+from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import build
+from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
 
-if TYPE_CHECKING:
-    from urgates.lab.experiments.protocol import Protocol
-
 _EVAL_BATCH = 500
-
-
-def choose_device(device: str) -> str:
-    """The device "auto" stands for (a GPU if there is one), or `device` itself if it works here."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        if torch.empty(0, device=device).is_meta:
-            raise RuntimeError("it holds no numbers")
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"device is {device!r}; expected auto, cpu, cuda or cuda:N ({reason})"
-        ) from None
-    return device
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Stack:
-    """M models of one protocol, cell and gate that train side by side, one per seed.
+    """The M models of a job as they train side by side; see `Learner`.
 
-    `rates` are their learning rates, the protocol's if not given: a sweep of S seeds and L rates is
-    one stack of L · S models.  `step` counts updates; `died_at[m]` is the one at which model m
-    stopped being finite, or None.
+    A sweep of S seeds and L rates is one stack of L · S models.
     """
 
-    def __init__(
-        self,
-        protocol: Protocol,
-        cell: str,
-        gate: str,
-        seeds: Iterable[int],
-        device: str = "auto",
-        rates: Iterable[float] | None = None,
-    ):
-        self.protocol, self.seeds, self.device = protocol, tuple(seeds), choose_device(device)
-        self.task = protocol.make_task()
-        models = [build(protocol, cell, gate, seed).to(self.device) for seed in self.seeds]
+    def __init__(self, job: Job, device: str = "auto"):
+        self.protocol, self.device = job.protocol, choose_device(device)
+        self.rates, self.seeds = zip(*job.models, strict=True)
+        if not all(0 < rate < 1 for rate in self.rates):
+            raise ValueError(f"rates must be within (0, 1), got {self.rates}")
+        self.task = self.protocol.make_task()
+        self.scores = (Score("loss"), *self.task.scores)
+        self.select = self.task.select
+        models = [
+            build(self.protocol, job.cell, job.gate, seed).to(self.device) for seed in self.seeds
+        ]
         self.parameters, _ = stack_module_state(models)
         self.network = models[0].eval()
-        self.rates = tuple(rates or [protocol.lr] * len(self.seeds))
-        if len(self.rates) != len(self.seeds) or not all(0 < rate < 1 for rate in self.rates):
-            raise ValueError(f"rates must be one in (0, 1) per seed, got {self.rates}")
-        # Adam knows one rate per group of parameters: neighbours of one rate are views of their own
+        self._adam()
+        self.step = 0
+        self.died_at: list[int | None] = [None] * len(self.seeds)
+
+    def _adam(self) -> None:
+        """Adam knows one rate per group of parameters: neighbours of one rate are views."""
         ends = [m + 1 for m, rate in enumerate(self.rates) if self.rates[m + 1 : m + 2] != (rate,)]
         self.spans = [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
         self.views = {
@@ -77,8 +59,10 @@ class Stack:
             {"params": views, "lr": self.rates[span.start]}
             for views, span in zip(groups, self.spans, strict=True)
         )
-        self.step = 0
-        self.died_at: list[int | None] = [None] * len(self.seeds)
+        for views in self.views.values():
+            for view in views:
+                moments = {name: torch.zeros_like(view.detach()) for name in _MOMENTS}
+                self.optimizer.state[view] = {"step": torch.tensor(0.0), **moments}
 
     @property
     def alive(self) -> list[bool]:
@@ -90,34 +74,33 @@ class Stack:
         """Whether nothing is left to train: the last step is made, or no model is finite."""
         return self.step >= self.protocol.steps or not any(self.alive)
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The names of what `advance` returns: the loss, then the task's own scores."""
-        _, target = self.task.batch(self.seeds[0], 0, 1)
-        out = torch.zeros(*target.shape, self.task.output_size)
-        return ("loss", *self.task.metrics(out, target))
-
     def forward(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs [M, B, …] of every model on its own x [M, B, T, I]; weights: the current ones."""
-        return vmap(
-            lambda p, inputs: functional_call(self.network, p, (inputs,)), randomness="different"
-        )(parameters or self.parameters, x)
+        return vmap(lambda p, inputs: functional_call(self.network, p, (inputs,)))(
+            parameters or self.parameters, x
+        )
 
-    @contextmanager
-    def _masks(self) -> Iterator[None]:
-        """Dropout and zoneout masks, each model's own, of the first seed and the step alone."""
+    def _masked(self, x: Tensor) -> Tensor:
+        """`forward` with dropout and zoneout: masks of each model's own seed and the step alone.
+
+        So the models answer one after the other; what a seed learns does not depend on the others.
+        """
+        weights = zip(*(p.unbind() for p in self.parameters.values()), strict=True)
+        outs = []
         self.network.train()
         with torch.random.fork_rng([self.device] if self.device.startswith("cuda") else []):
-            torch.manual_seed(int(draws(1, self.seeds[0], self.step)[0]) >> 1)
-            yield
+            for seed, own, inputs in zip(self.seeds, weights, x, strict=True):
+                torch.manual_seed(int(draws(1, seed, self.step)[0]) >> 1)
+                named = dict(zip(self.parameters, own, strict=True))
+                outs.append(functional_call(self.network, named, (inputs,)))
         self.network.eval()
+        return torch.stack(outs)
 
     def advance(self) -> dict[str, Tensor]:
         """One update of every living model; returns its loss and metrics, each [M]."""
         batches = [self.task.batch(seed, self.step, self.protocol.batch) for seed in self.seeds]
         x, target = (torch.stack(part).to(self.device) for part in zip(*batches, strict=True))
-        with self._masks():
-            out = self.forward(x)
+        out = self._masked(x) if self.protocol.masked else self.forward(x)
         loss = vmap(self.task.loss)(out, target)
         for p in self.parameters.values():
             p.grad = None
@@ -153,22 +136,22 @@ class Stack:
         self.died_at[m] = self.step
         for views in self.views.values():
             for view, span in zip(views, self.spans, strict=True):
-                if span.start <= m < span.stop and view in self.optimizer.state:
+                if span.start <= m < span.stop:
                     self.optimizer.state[view]["exp_avg"][m - span.start] = 0
 
-    def accuracy(self, split: str, parameters: dict[str, Tensor] | None = None) -> Tensor:
-        """Share of right answers [M] on "valid" or "test", of these parameters or the current."""
-        right, count = 0, 0
+    def evaluate(self, split: str, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The task's scores [M] on "valid" or "test", of these weights or the current."""
+        sums, count = {score.name: 0.0 for score in self.task.scores}, 0
         with torch.no_grad():
             for x, target in self.task.evaluate_batches(split, _EVAL_BATCH):
-                x, target = x.to(self.device), target.to(self.device)
-                out = self.forward(x.expand(len(self.seeds), *x.shape), parameters)
-                share = vmap(self.task.metrics, (0, None))(out, target)["accuracy"]
-                right = right + (share * len(target)).round()
-                count += len(target)
-        return right / count
+                x, target, n = x.to(self.device), target.to(self.device), len(target)
+                out = self.forward(x.expand(len(self.seeds), *x.shape), weights)
+                for name, mean in vmap(self.task.metrics, (0, None))(out, target).items():
+                    sums[name] += (n * mean.double()).round(decimals=3)  # whole right answers
+                count += n
+        return {name: total / count for name, total in sums.items()}
 
-    def unit_gates(self) -> list[dict[str, list[float]]]:
+    def probe(self) -> list[dict[str, list[float]]]:
         """Per model, each unit's mean over a fresh batch and time of every gate (Fig. 4, 9).
 
         "f" is the main gate and "g" the effective forget gate; lists of H floats, six digits
@@ -186,30 +169,41 @@ class Stack:
             means.append({name: plain(gates[name]) for name in ("f", "g")})
         return means
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights and Adam's moments by name."""
-        named = {f"weights/{name}": p for name, p in self.parameters.items()}
-        for name, views in self.views.items():
-            states = [self.optimizer.state[view] for view in views if view in self.optimizer.state]
-            for moment in ("exp_avg", "exp_avg_sq"):
-                if states:
-                    named[f"{moment}/{name}"] = torch.cat([state[moment] for state in states])
-        return named
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters, each [M, *shape]."""
+        return {name: p.detach() for name, p in self.parameters.items()}
 
-    def restore(self, tensors: dict[str, Tensor], step: int, died_at: list[int | None]) -> None:
-        """Take up what `tensors` gave after `step` updates."""
-        self.step, self.died_at = step, died_at
-        with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(tensors[f"weights/{name}"])
-                for view, span in zip(self.views[name], self.spans, strict=True):
-                    if not step:
-                        continue
-                    moments = {
-                        moment: tensors[f"{moment}/{name}"][span].to(self.device).clone()
-                        for moment in ("exp_avg", "exp_avg_sq")
-                    }
-                    self.optimizer.state[view] = {"step": torch.tensor(float(step)), **moments}
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Weights and Adam's moments by name; the step, and when models ended."""
+        named = {f"weights/{name}": p for name, p in self.weights().items()}
+        for name, views in self.views.items():
+            for moment in _MOMENTS:
+                parts = [self.optimizer.state[view][moment] for view in views]
+                named[f"{moment}/{name}"] = torch.cat(parts)
+        return named, {"step": self.step, "died_at": self.died_at}
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Take up what `state` gave."""
+        step, died_at, last = plain["step"], plain["died_at"], self.protocol.steps
+        if not (isinstance(step, int) and 0 <= step <= last):
+            raise ValueError(f"'step' must be in 0 … {last}, got {step!r}")
+        ends = died_at if isinstance(died_at, list) else [died_at]
+        if len(ends) != len(self.seeds) or not all(isinstance(end, int | None) for end in ends):
+            raise ValueError(f"'died_at' must be {len(self.seeds)} steps or None, got {died_at!r}")
+        self.step, self.died_at = step, ends
+        for name, p in self.weights().items():
+            p.copy_(tensors[f"weights/{name}"])
+            for view, span in zip(self.views[name], self.spans, strict=True):
+                adam = self.optimizer.state[view]
+                adam["step"].fill_(step)
+                for moment in _MOMENTS:
+                    adam[moment].copy_(tensors[f"{moment}/{name}"][span])
+
+    def provenance(self) -> dict:
+        """The device and the kernel."""
+        rnn = self.network.rnn
+        kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
+        return {"device": device_name(self.device), "kernel": kernel}
 
 
 def _along(per_model: Tensor, like: Tensor) -> Tensor:

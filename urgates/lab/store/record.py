@@ -1,7 +1,6 @@
-"""What training leaves on disk: a CSV of losses and a JSON of provenance per model, a checkpoint.
+"""What training leaves on disk: a CSV of scores and a JSON of provenance per model, a checkpoint.
 
-File names are run keys, `{task}_{cell}_{gate}_{preset}_s{seed}`, with `_lr{rate}` before the seed
-where the learning rate is not the protocol's. M models (rates × seeds) in a stack.
+File names are run keys (jobs.py). M models (rates × seeds) in a stack.
 
 A stack ends in one point: the checkpoint of its last step, which holds all that follows, the
 JSONs included. Models and JSONs are written from it, however often it takes; a run counts as
@@ -11,19 +10,17 @@ complete once the JSONs of its whole stack say so, and its JSON binds the CSV an
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from urgates import kernels
+from urgates.lab.jobs import Job, RunKey
+from urgates.lab.learners import Learner
 from urgates.lab.store.files import (
     PUT_BACK,
     CheckpointError,
@@ -37,58 +34,22 @@ from urgates.lab.store.files import (
     write_json,
 )
 
-if TYPE_CHECKING:
-    from urgates.lab.experiments import Protocol
-
-
 _NUMBER = int | float
 _STATE = {
-    **{"digest": str, "seconds": _NUMBER, "step": int, "rows": [int], "csv_sha256": [str]},
-    **{"best_valid_accuracy": [_NUMBER], "best_step": [int], "died_at": [int | None]},
-    "before": [dict],
+    **{"digest": str, "seconds": _NUMBER, "rows": [int], "csv_sha256": [str], "learner": dict},
+    **{"best_valid": [_NUMBER | None], "best_step": [int], "before": list},
 }
 
 
-def run_stem(
-    protocol: Protocol,
-    cell: str,
-    gate: str,
-    seeds: int | Iterable[int] = (),
-    rates: float | Iterable[float] = (),
-) -> str:
-    """The run key that file names start with; without seeds, that of all of them."""
-    seeds, rates = (
-        tuple(dict.fromkeys(value)) if isinstance(value, Iterable) else (value,)
-        for value in (seeds, rates)
-    )
-    stem = f"{protocol.task}_{cell}_{gate}_{protocol.preset}"
-    if rates not in ((), (protocol.lr,)):
-        stem += "_lr" + "+".join(f"{rate:g}" for rate in rates)
-    return stem + ("_s" + "+".join(map(str, seeds)) if seeds else "")
+def keys(folder: Path, group: RunKey, suffix: str) -> Iterator[RunKey]:
+    """The keys below a group's that have a file of this suffix in `folder`."""
+    for path in Path(folder).glob(f"{group.stem}_*{suffix}"):
+        yield RunKey.parse(path.name.removesuffix(suffix))
 
 
-def begun(
-    out_dir: Path, protocol: Protocol, cell: str, gate: str
-) -> list[tuple[tuple[float, ...], tuple[int, ...]]]:
-    """Rates and seeds of each stack of this run that has a checkpoint in `out_dir`."""
-    stem = run_stem(protocol, cell, gate)
-    name = re.compile(rf"{re.escape(stem)}(?:_lr(?P<rates>[^_]+))?_s(?P<seeds>[\d+]+)\.safetensors")
-    found = {name.match(path.name) for path in Path(out_dir).glob(f"{stem}_*.safetensors*")}
-    return sorted(
-        {
-            (
-                tuple(map(float, match["rates"].split("+"))) if match["rates"] else (protocol.lr,),
-                tuple(map(int, match["seeds"].split("+"))),
-            )
-            for match in found
-            if match
-        }
-    )
-
-
-def model_path(folder: Path, *key) -> Path:
-    """Where a trained model's weights are, those of its best validation; `key` as `run_stem`'s."""
-    return Path(folder) / "models" / f"{run_stem(*key)}.safetensors"
+def model_path(folder: Path, key: RunKey) -> Path:
+    """Where a trained model's weights are, those of its best validation."""
+    return Path(folder) / "models" / f"{key.stem}.safetensors"
 
 
 class Record:
@@ -96,43 +57,38 @@ class Record:
     and cuts the CSVs back to the rows that the checkpoint knows.
     """
 
-    def __init__(self, stack, cell: str, gate: str, out_dir: Path):
-        self.stack, self.cell, self.gate, self.out_dir = stack, cell, gate, Path(out_dir)
-        self.protocol: Protocol = stack.protocol
-        self.validates = self.protocol.eval_every > 0
-        stem = run_stem(self.protocol, cell, gate, stack.seeds, stack.rates)
-        self.checkpoint = self.out_dir / f"{stem}.safetensors"
-        M = len(stack.seeds)
-        self.sums = torch.zeros(len(stack.metrics), M, dtype=torch.float64, device=stack.device)
-        self.best: dict[str, Tensor] = {}  # weights at the best validation accuracy
+    def __init__(self, learner: Learner, job: Job, out_dir: Path):
+        self.learner, self.job, self.out_dir = learner, job, Path(out_dir)
+        self.protocol, self.runs = job.protocol, job.runs
+        self.select = learner.select if self.protocol.eval_every else None
+        self.checkpoint = self.out_dir / f"{job.key.stem}.safetensors"
+        M = len(self.runs)
+        self.sums = torch.zeros(len(learner.scores), M, dtype=torch.float64)
+        self.best: dict[str, Tensor] = {}  # weights at the best validation
         self.state = {
             "digest": self.protocol.digest,
             "seconds": 0.0,
             "rows": [0] * M,
             "csv_sha256": [""] * M,
-            "best_valid_accuracy": [0.0] * M,
+            "best_valid": [None] * M,
             "best_step": [0] * M,
         }
-        if found := load_checkpoint(self.checkpoint, stack.device):
+        if found := load_checkpoint(self.checkpoint):
             self._resume(*found)
         else:
-            self.state["before"] = stack.unit_gates()
-        columns = ("step", *stack.metrics, *["valid_accuracy"] * self.validates)
+            self.state["before"] = learner.probe()
+        valid = [f"valid_{self.select.name}"] if self.select else []
+        columns = ("step", *(score.name for score in learner.scores), *valid)
+        known = zip(self.runs, self.state["rows"], self.state["csv_sha256"], strict=True)
         self.logs = [
-            CsvLog(
-                self._path(m, ".csv"), columns, self.state["rows"][m], self.state["csv_sha256"][m]
-            )
-            for m in range(M)
+            CsvLog(self.out_dir / f"{key.stem}.csv", columns, *rows) for key, *rows in known
         ]
         self.stopped = ""
         self._clock = time.monotonic()
 
-    def _path(self, m: int, suffix: str) -> Path:
-        stem = run_stem(self.protocol, self.cell, self.gate, *self._key(m))
-        return self.out_dir / (stem + suffix)
-
-    def _key(self, m: int) -> tuple[int, float]:
-        return self.stack.seeds[m], self.stack.rates[m]
+    @property
+    def _living(self) -> list[bool]:
+        return [step is None for step in self.learner.died_at]
 
     def _resume(self, tensors: dict[str, Tensor], state: dict) -> None:
         digest = state.get("digest")
@@ -143,77 +99,76 @@ class Record:
             )
         try:
             results = {"results": [dict]} if "results" in state else {}
-            check_keys(state, _STATE | results, self.checkpoint, many=len(self.stack.seeds))
-            self._check(tensors, state["step"])
+            check_keys(state, _STATE | results, self.checkpoint, many=len(self.runs))
+            self._check(tensors, state["learner"])
+            self.learner.restore(tensors, state["learner"])
         except ValueError as error:
-            raise CheckpointError(f"{error}. {PUT_BACK}") from None
-        self.state = state
-        self.sums = tensors.pop("sums")
-        best = [name for name in tensors if name.startswith("best/")]
-        self.best = {name.removeprefix("best/"): tensors.pop(name) for name in best}
-        self.stack.restore(tensors, state["step"], state["died_at"])
+            where = "" if str(self.checkpoint) in str(error) else f"{self.checkpoint} is damaged: "
+            raise CheckpointError(f"{where}{error}. {PUT_BACK}") from None
+        self.state, self.sums = state, tensors["sums"]
+        self.best = {
+            name: tensors[f"best/{name}"].to(w.device)
+            for name, w in self.learner.weights().items()
+            if f"best/{name}" in tensors
+        }
 
-    def _check(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Raise ValueError unless these are the tensors of this stack after so many steps."""
-        damaged = f"{self.checkpoint} is damaged"
-        if not 0 <= step <= self.protocol.steps:
-            raise ValueError(f"{damaged}: 'step' must be in 0 … {self.protocol.steps}, got {step}")
-        kinds = ["weights", *["exp_avg", "exp_avg_sq"] * (step > 0)]
-        kinds += ["best"] * any(name.startswith("best/") for name in tensors)
-        parameters = self.stack.parameters.items()
-        like = {f"{kind}/{name}": p for kind in kinds for name, p in parameters}
-        like["sums"] = self.sums
+    def _check(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Raise ValueError unless names, shapes and types are those of this stack."""
+        like, own = self.learner.state()
+        like |= {"sums": self.sums}
+        if any(name.startswith("best/") for name in tensors):
+            like |= {f"best/{name}": w for name, w in self.learner.weights().items()}
         for name in sorted(like.keys() | tensors.keys()):
             wanted, got = (
                 (tuple(found[name].shape), found[name].dtype) if name in found else "none"
                 for found in (like, tensors)
             )
             if wanted != got:
-                raise ValueError(f"{damaged}: tensor {name!r} must be {wanted}, got {got}")
+                raise ValueError(f"tensor {name!r} must be {wanted}, got {got}")
+        if own.keys() != plain.keys():
+            raise ValueError(f"'learner' must have {sorted(own)}, got {sorted(plain)}")
 
     def add(self, scores: dict[str, Tensor]) -> None:
-        """Count one step's loss and metrics, each [M], towards the next row."""
-        self.sums += torch.stack([value.double() for value in scores.values()])
+        """Count one step's scores, each [M], towards the next row."""
+        found = torch.stack([value.double() for value in scores.values()])
+        self.sums = self.sums.to(found.device) + found
 
     def row(self) -> list[float]:
-        """Log each score's mean since the last row, and the validation accuracy when due.
+        """Log each score's mean since the last row, and the validation when due.
 
-        Returns the mean losses [M].
+        Returns the means [M] of the first score.
         """
-        step = self.stack.step
-        means = (self.sums / self.protocol.log_every).T.tolist()
+        step, p = self.learner.step, self.protocol
+        means = (self.sums / p.log_every).T.tolist()
         self.sums.zero_()
-        valid = [[]] * len(means)
-        if self.validates:
-            due = step % self.protocol.eval_every == 0
-            valid = [[a] for a in self._validate()] if due else [[None]] * len(means)
-        for m, log in enumerate(self.logs):
-            if self.stack.alive[m]:
+        valid: list[list] = [[]] * len(means)
+        if self.select:
+            due = step % p.eval_every == 0
+            valid = [[value] for value in self._validate()] if due else [[None]] * len(means)
+        for m, (log, living) in enumerate(zip(self.logs, self._living, strict=True)):
+            if living:
                 log.append([step, *means[m], *valid[m]])
                 self.state["rows"][m] += 1
         return [mean[0] for mean in means]
 
     def _validate(self) -> list[float]:
-        """Validation accuracies [M]; weights better than their best so far are kept."""
-        accuracy = self.stack.accuracy("valid").tolist()
-        for m, value in enumerate(accuracy):
-            if self.stack.alive[m] and value > self.state["best_valid_accuracy"][m]:
-                self.state["best_valid_accuracy"][m] = value
-                self.state["best_step"][m] = self.stack.step
-                for name, p in self.stack.parameters.items():
-                    self.best.setdefault(name, p.detach().clone())[m] = p.detach()[m]
-        return accuracy
+        """The score [M] that selects on the validation set; weights at their best are kept."""
+        found = self.learner.evaluate("valid")[self.select.name].tolist()
+        weights = self.learner.weights()
+        for m, (value, living) in enumerate(zip(found, self._living, strict=True)):
+            if living and self.select.beats(value, self.state["best_valid"][m]):
+                self.state["best_valid"][m] = value
+                self.state["best_step"][m] = self.learner.step
+                for name, w in weights.items():
+                    self.best.setdefault(name, w.clone())[m] = w[m]
+        return found
 
-    def stop(self, until: int, goal: float) -> str:
-        """Why to stop before the protocol's last step, for the JSON; "" to go on.
-
-        `until` steps are enough, or every living model's mean loss over its last ten rows is below
-        `goal` (0: no limit).
-        """
-        step = self.stack.step
-        self.stopped = f"at {step} steps, as asked" if 0 < until <= step else ""
+    def stop(self) -> str:
+        """Why the job ends before the protocol's last step, for the JSON; "" to go on."""
+        step, goal = self.learner.step, self.job.goal
+        self.stopped = f"at {step} steps, as asked" if 0 < self.job.until <= step else ""
         if goal and step and step % self.protocol.log_every == 0:
-            logs = [log for log, living in zip(self.logs, self.stack.alive, strict=True) if living]
+            logs = [log for log, living in zip(self.logs, self._living, strict=True) if living]
             recent = [log.last(1, 10) for log in logs]
             if all(len(losses) == 10 and sum(losses) < 10 * goal for losses in recent):
                 self.stopped = f"at {step} steps: loss below {goal:.4g}"
@@ -224,70 +179,80 @@ class Record:
 
         After the last step the checkpoint is final; saving again writes what follows anew.
         """
-        if "results" in self.state:
-            contents = self.state["results"]
-        else:
-            contents = self._checkpoint()
-        if self.stack.done and self.protocol.keep_models:
+        contents = self.state.get("results") or self._save_checkpoint()
+        if self.learner.done and self.protocol.keep_models:
             for m, content in enumerate(contents):
-                path = model_path(self.out_dir, self.protocol, self.cell, self.gate, *self._key(m))
+                path = model_path(self.out_dir, self.runs[m])
                 path.parent.mkdir(exist_ok=True)
                 write_atomically(path, self._model(m, content["digest"]))
-        for m, content in enumerate(contents):
-            write_json(self._path(m, ".json"), content)
+        for key, content in zip(self.runs, contents, strict=True):
+            write_json(self.out_dir / f"{key.stem}.json", content)
 
-    def _checkpoint(self) -> list[dict]:
+    def _save_checkpoint(self) -> list[dict]:
         """Sync the CSVs and write the checkpoint; the contents of the JSONs."""
         now = time.monotonic()
         self.state["seconds"] += now - self._clock
         self._clock = now
         for log in self.logs:
             log.sync()
-        self.state |= {"step": self.stack.step, "died_at": self.stack.died_at}
         self.state["csv_sha256"] = [log.sha256 for log in self.logs]
+        tensors, self.state["learner"] = self.learner.state()
         contents = self._contents()
-        if self.stack.done:
+        if self.learner.done:
             self.state["results"] = contents
-        tensors = self.stack.tensors() | {"sums": self.sums}
-        tensors |= {f"best/{name}": t for name, t in self.best.items()}
+        tensors |= {"sums": self.sums} | {f"best/{name}": w for name, w in self.best.items()}
         save_checkpoint(self.checkpoint, tensors, self.state)
         return contents
 
     def _contents(self) -> list[dict]:
         """What the JSON of each model says."""
-        done, state = self.stack.done, self.state
-        probes = {"before": state["before"]}
-        results: dict[str, list] = {}
-        if done:
-            probes["after"] = self.stack.unit_gates()
-        if self.best:
-            results = {k: state[k] for k in ("best_valid_accuracy", "best_step")}
-            if done:
-                results["test_accuracy"] = self.stack.accuracy("test", self.best).tolist()
-        stopped = {"stopped": self.stopped} if self.stopped and not done else {}
-        shared = stopped | provenance(self.stack) | {"wall_seconds": round(state["seconds"], 1)}
+        shared = {} if self.learner.done or not self.stopped else {"stopped": self.stopped}
+        shared |= {"protocol": self.protocol.numbers, "digest": self.protocol.digest}
+        shared |= {"stack": self.job.members} | self.learner.provenance() | software()
+        shared |= {"wall_seconds": round(self.state["seconds"], 1)}
+        results, probes = self._results(), {"before": self.state["before"]}
+        if self.learner.done:
+            probes["after"] = self.learner.probe()
         contents = []
-        for m, died_at in enumerate(self.stack.died_at):
-            seed, rate = self._key(m)
-            status = "partial" if not done else "finished" if died_at is None else "diverged"
-            content = {"task": self.protocol.task, "cell": self.cell, "gate": self.gate}
-            content |= {"preset": self.protocol.preset, "seed": seed, "status": status}
-            content |= {"steps": self.stack.step, "died_at": died_at, "rows": state["rows"][m]}
-            content |= {"sha256": {"csv": state["csv_sha256"][m]}} | shared
+        for m, (rate, seed) in enumerate(self.job.models):
+            content = self._status(m, seed) | shared
             if rate != self.protocol.lr:
-                protocol = replace(self.protocol, lr=rate)
-                content |= {"protocol": protocol.numbers, "digest": protocol.digest}
-            if done and self.protocol.keep_models:
+                own = self.job.at(rate)
+                content |= {"protocol": own.numbers, "digest": own.digest}
+            if self.learner.done and self.protocol.keep_models:
                 content["sha256"]["model"] = sha256(self._model(m, content["digest"]))
-            content |= {name: round(values[m], 6) for name, values in results.items()}
-            content["probes"] = {when: units[m] for when, units in probes.items()}
+            content |= {name: values[m] for name, values in results.items()}
+            content["probes"] = {when: units[m] for when, units in probes.items() if units}
             contents.append(content)
         return contents
 
+    def _status(self, m: int, seed: int) -> dict:
+        """Model m's key, and how far it has come."""
+        died_at = self.learner.died_at[m]
+        ended = "finished" if died_at is None else "diverged"
+        content = {"task": self.protocol.task, "cell": self.job.cell, "gate": self.job.gate}
+        content |= {"preset": self.protocol.preset, "seed": seed}
+        content |= {"status": ended if self.learner.done else "partial"}
+        content |= {"steps": self.learner.step, "died_at": died_at, "rows": self.state["rows"][m]}
+        return content | {"sha256": {"csv": self.state["csv_sha256"][m]}}
+
+    def _results(self) -> dict[str, list]:
+        """The best validation, its step and, at the end, its weights' test, by key: each [M]."""
+        if not self.best:
+            return {}
+        name, best = self.select.name, self.state["best_valid"]
+        found = {f"best_valid_{name}": best, "best_step": self.state["best_step"]}
+        if self.learner.done:
+            found[f"test_{name}"] = self.learner.evaluate("test", self.best)[name].tolist()
+        return {
+            key: [None if b is None else round(v, 6) for v, b in zip(values, best, strict=True)]
+            for key, values in found.items()
+        }
+
     def _model(self, m: int, digest: str) -> bytes:
         """The file of model m: its weights at the best validation, or the last ones."""
-        weights = self.best or self.stack.parameters
-        return packed({name: p[m] for name, p in weights.items()}, digest)
+        weights = self.best or self.learner.weights()
+        return packed({name: w[m] for name, w in weights.items()}, digest)
 
     def close(self) -> None:
         """Close the CSVs."""
@@ -295,28 +260,14 @@ class Record:
             log.close()
 
 
-def provenance(stack) -> dict:
-    """What a number depends on besides its seed: protocol, code, device, versions, threads."""
-    rnn = stack.network.rnn
+def software() -> dict:
+    """What a number depends on besides its protocol, seed and device: threads, code, versions."""
     return {
-        "protocol": stack.protocol.numbers,
-        "digest": stack.protocol.digest,
-        "stack": [
-            seed if rate == stack.protocol.lr else f"{seed} at {rate:g}"
-            for seed, rate in zip(stack.seeds, stack.rates, strict=True)
-        ],
-        "device": device_name(stack.device),
-        "kernel": kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0),
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def device_name(device: str) -> str:
-    """ "CPU", or the name of the GPU."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
 @cache

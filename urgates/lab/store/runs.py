@@ -12,17 +12,14 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from urgates.lab.jobs import Job
+from urgates.lab.protocol import Protocol
 from urgates.lab.store.files import complete_lines
-from urgates.lab.store.record import run_stem
 from urgates.lab.store.stored import COMPLETE, read_record
-
-if TYPE_CHECKING:
-    from urgates.lab.experiments import Protocol
 
 
 class Runs:
@@ -47,8 +44,8 @@ class Runs:
         self.read = self.gates if read is None else tuple(read)
         self.rates = tuple(rates or (protocol.lr,))
         keys = product(self.read, self.seeds, self.rates)
-        stems = [run_stem(protocol, cell, *key) for key in keys]
-        paths = [self.folder / f"{stem}.csv" for stem in stems]
+        jobs = [Job(protocol, cell, gate, (seed,), (rate,)) for gate, seed, rate in keys]
+        paths = [self.folder / f"{job.key.stem}.csv" for job in jobs]
         self.paths = [path for path in paths if path.with_suffix(".json").exists()]
 
     def __bool__(self) -> bool:
@@ -82,7 +79,7 @@ class Runs:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Tidy rows: task, cell, gate, lr, seed, step, loss and the task's other scores."""
+        """Tidy rows: task, cell, gate, lr, seed, step, then the scores, the loss first."""
         parts = []
         for path, record in zip(self.paths, self._records, strict=True):
             rows = _rows(path)
@@ -93,6 +90,11 @@ class Runs:
             parts.append(rows)
         columns = ["task", "cell", "gate", "lr", "seed", "step", "loss"]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    @property
+    def loss(self) -> str:
+        """The first score: "loss", or what a learner has in its place."""
+        return self.frame.columns[self.frame.columns.get_loc("step") + 1]
 
     @cached_property
     def info(self) -> pd.DataFrame:
@@ -153,7 +155,7 @@ class Runs:
         }
 
     def _repr_markdown_(self) -> str:
-        lines = ["| gate | seeds | status | loss at the end, median |", "|---|---|---|---|"]
+        lines = [f"| gate | seeds | status | {self.loss} at the end, median |", "|---|---|---|---|"]
         for gate in self.gates:
             part = self.info[self.info.gate == gate]
             status = ", ".join(f"{n} {word}" for word, n in part.status.value_counts().items())
@@ -168,10 +170,9 @@ def _rows(path: Path) -> pd.DataFrame:
         rows = pd.read_csv(io.StringIO("\n".join(complete_lines(path))))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if list(rows.columns[:2]) != ["step", "loss"] or not (
-        rows.empty or rows.step.dtype.kind == "i"
-    ):
-        raise ValueError(f"{path} is damaged: expected whole steps and losses under step,loss,…")
+    step, loss = [kind.kind for kind in (*rows.dtypes, np.dtype(object), np.dtype(object))][:2]
+    if rows.columns[0] != "step" or not (rows.empty or (step == "i" and loss in "if")):
+        raise ValueError(f"{path} is damaged: expected whole steps, and losses, under step,loss,…")
     return rows
 
 
@@ -205,7 +206,7 @@ def final_loss(runs: Runs, gate: str) -> pd.Series:
     """Mean loss over the last 1 % of the steps, by completed seed; infinite if it diverged."""
     frame = runs.frame
     late = frame[(frame.gate == gate) & (frame.step > 0.99 * runs.protocol.steps)]
-    means = late.groupby("seed").loss.mean().astype(float)
+    means = late.groupby("seed")[runs.loss].mean().astype(float)
     return means.reindex(runs.complete[gate], fill_value=float("inf"))
 
 
@@ -228,7 +229,7 @@ def steps_to(runs: Runs, gate: str, level: float = 0.1) -> pd.Series:
     frame, first = runs.frame, {}
     for seed in runs.complete[gate]:
         rows = frame[(frame.gate == gate) & (frame.seed == seed)]
-        smooth = rows.loss.ewm(alpha=1 - keep, adjust=False).mean()
+        smooth = rows[runs.loss].ewm(alpha=1 - keep, adjust=False).mean()
         below = rows.step[smooth < level * _baseline(runs)]
         first[seed] = float(below.min()) if len(below) else float("inf")
     return pd.Series(first, dtype=float)

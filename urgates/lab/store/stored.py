@@ -7,17 +7,13 @@ the JSONs of all its models say so.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 from torch import Tensor
 
+from urgates.lab.jobs import Job, RunKey
 from urgates.lab.store.files import check_keys, read_json, sha256
-from urgates.lab.store.record import model_path, run_stem
-
-if TYPE_CHECKING:
-    from urgates.lab.experiments import Protocol
-
+from urgates.lab.store.record import model_path
 
 COMPLETE = ("finished", "diverged")
 _RESTORE = "Put the file back; or delete that JSON, and start the run again"
@@ -59,35 +55,28 @@ def read_record(path: Path) -> dict:
                 f"{file} is not the file that {path.name} speaks of: expected {expected}, got "
                 f"{got if file.exists() else 'no file'}. {_RESTORE}"
             )
-    if not all(_complete(path.with_name(f"{mate}.json")) for mate in _mates(record)):
+    group = RunKey(*(record[name] for name in ("task", "cell", "gate", "preset")))
+    mates = (group.member(text) for text in record["stack"])  # its own key among them
+    if not all(_complete(path.with_name(f"{mate.stem}.json")) for mate in mates):
         record["status"] = "partial"
     return record
-
-
-def _mates(record: dict) -> list[str]:
-    """Stems of the runs that trained in this run's stack, its own included."""
-    stem = "_".join(record[name] for name in ("task", "cell", "gate", "preset"))
-    members = (str(member).partition(" at ") for member in record["stack"])
-    return [stem + f"_lr{rate}" * bool(rate) + f"_s{seed}" for seed, _, rate in members]
 
 
 def _complete(path: Path) -> bool:
     return path.exists() and read_json(path, {"status": str})["status"] in COMPLETE
 
 
-def read_model(
-    folder: Path, protocol: Protocol, cell: str, gate: str, seed: int
-) -> dict[str, Tensor]:
-    """The weights that a finished run left in `folder`.
+def read_model(folder: Path, job: Job) -> dict[str, Tensor]:
+    """The weights that the finished run of a job's one model left in `folder`.
 
     Raises ValueError if there are none, if they are not those that its JSON speaks of, or if they
     were trained under another protocol.
     """
-    path = model_path(folder, protocol, cell, gate, seed)
-    record = Path(folder) / f"{run_stem(protocol, cell, gate, seed)}.json"
+    (key,) = job.runs
+    path, record = model_path(folder, key), Path(folder) / f"{key.stem}.json"
     if not (record.exists() and read_record(record)["status"] in COMPLETE and path.exists()):
-        raise ValueError(f"{path} is missing: train {protocol.task} {cell} {gate}, seed {seed}")
+        raise ValueError(f"{path} is missing: train {key.stem}")
     digest = read_record(record)["digest"]
-    if digest != protocol.digest:
-        raise ValueError(f"{path} is of protocol {digest}, not {protocol.digest}")
+    if digest != job.protocol.digest:
+        raise ValueError(f"{path} is of protocol {digest}, not {job.protocol.digest}")
     return load_file(path)

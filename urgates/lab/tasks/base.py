@@ -6,6 +6,7 @@ data (App. D.1), a resumed run needs no generator state, and no order of calls m
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from operator import index
 
 import numpy as np
@@ -35,6 +36,22 @@ def draws(count: int, seed: int, *step: int) -> np.ndarray:
     return np.random.PCG64(source).random_raw(count)
 
 
+@dataclass(frozen=True)
+class Score:
+    """A number that tells how well a model does: "lower" or "higher" is better."""
+
+    name: str
+    better: str = "lower"
+    unit: str = ""
+
+    def beats(self, value: float, best: float | None) -> bool:
+        """Whether a value is better than the best so far (None: none so far)."""
+        return best is None or (value < best if self.better == "lower" else value > best)
+
+
+ACCURACY = Score("accuracy", "higher")
+
+
 class Task(ABC):
     """A supervised sequence task; this base class scores class labels (cross-entropy)."""
 
@@ -50,6 +67,10 @@ class Task(ABC):
     """`"last"`: the head reads the last hidden state; a number k: each of the last k."""
     baseline: float | None
     """Loss of the best constant predictor; None where it is not a closed form."""
+    scores: tuple[Score, ...] = (ACCURACY,)
+    """What `metrics` tells beside the loss, in order."""
+    select: Score | None = None
+    """The one of `scores` that picks the best weights, on a validation set, where there is one."""
 
     @abstractmethod
     def batch(self, seed: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:

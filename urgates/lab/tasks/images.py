@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from urgates.lab.tasks import data
-from urgates.lab.tasks.base import Task, draws, whole
+from urgates.lab.tasks.base import ACCURACY, Task, draws, whole
 
 NAMES = {  # in scanline order, permuted
     "mnist": ("smnist", "pmnist"),
@@ -65,6 +65,7 @@ class Pixels(Task):
     output_size = 10
     readout = "last"
     baseline = None
+    select = ACCURACY
 
     def __post_init__(self):
         if self.dataset not in NAMES:

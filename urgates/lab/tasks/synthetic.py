@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from urgates.lab.tasks.base import Task, draws, whole
+from urgates.lab.tasks.base import ACCURACY, Score, Task, draws, whole
 
 SYMBOLS = 8  # the alphabet 1..8; 0 is blank, 9 asks for the answer
 CUES = 10  # how many symbols are shown, and asked for
@@ -30,6 +30,7 @@ class Copy(Task):
     input_size = output_size = SYMBOLS + 2
     readout = CUES
     baseline = math.log(SYMBOLS)
+    scores = (ACCURACY, Score("loss_8", unit="nats"))
 
     def __post_init__(self):
         whole("length", self.length, 1)
@@ -65,6 +66,7 @@ class Adding(Task):
     output_size = 1
     readout = "last"
     baseline = 1 / 6  # the variance of a sum of two uniform numbers
+    scores = ()
 
     def __post_init__(self):
         whole("length", self.length, 2)

@@ -1,9 +1,4 @@
-"""A protocol: how an experiment is run, each number with its source; three sizes of each.
-
-`smoke` shows every code path in seconds, `laptop` the effect in minutes on two CPU cores, `paper`
-holds the paper's own values (§3 and Appendix D). A bare number below is our own choice for its
-preset; `(value, source)` pairs say where a number comes from or why we chose it.
-"""
+"""A protocol: everything that decides the numbers of a run, each number with its source."""
 
 import hashlib
 import json
@@ -15,19 +10,9 @@ from urgates.gates import GATES
 from urgates.lab import tasks
 from urgates.starts import WEIGHT_INITS
 
-_TASKS = {  # a variant, like "pmnist-long", is its task in other circumstances
-    "copy": tasks.Copy,
-    "adding": tasks.Adding,
-    "forgetting": tasks.Adding,
-    "smnist": tasks.Pixels,
-    "pmnist": tasks.Pixels,
-    "scifar": tasks.Pixels,
-}
-_LATER_FIELDS = {"zoneout": {}, "weight_init": "torch", "variant_bias": None, "refine_bias": 0.0}
-_OUR_CHOICE = {
-    "smoke": "our choice: every code path within seconds",
-    "laptop": "our choice: shows the effect within minutes on two CPU cores",
-    "paper": "our choice: not stated in the paper",
+_LATER_FIELDS = {  # in a digest only where they differ from these
+    **{"zoneout": {}, "weight_init": "torch", "variant_bias": None, "refine_bias": 0.0},
+    **{"learner": "supervised", "learner_options": {}},
 }
 
 
@@ -41,8 +26,9 @@ class Protocol:
     forget gate beside an auxiliary gate (None: the same), `refine_bias` that of a refine gate;
     `tied_start` lets a separate input gate start at minus the forget bias; `zoneout` has the
     probabilities by cell; `sweep` lists the learning rates of a sweep (a run uses `lr` otherwise);
-    `keep_models` stores the trained weights beside the runs. `source` maps a field to where its
-    value comes from.
+    `keep_models` stores the trained weights beside the runs; `learner` is one of `LEARNERS`, and
+    `learner_options` are what that kind alone needs. `source` maps a field to where its value comes
+    from.
     Raises ValueError for values that cannot be run.
     """
 
@@ -68,6 +54,8 @@ class Protocol:
     eval_every: int = 0
     sweep: tuple[float, ...] = ()
     keep_models: bool = False
+    learner: str = "supervised"
+    learner_options: Mapping[str, object] = field(default_factory=dict)
     source: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
@@ -93,7 +81,12 @@ class Protocol:
 
     def make_task(self):
         """Build the task (inputs, targets, loss, head) this protocol trains on."""
-        return _TASKS[self.task.partition("-")[0]](**self.task_options)
+        return tasks.TASKS[self.task.partition("-")[0]](**self.task_options)
+
+    @property
+    def masked(self) -> bool:
+        """Whether training draws masks: zoneout or dropout."""
+        return bool(self.zoneout or self.task_options.get("dropout"))
 
     @property
     def numbers(self) -> dict:
@@ -104,6 +97,8 @@ class Protocol:
         for name, default in _LATER_FIELDS.items():  # so that earlier runs keep their digest
             if plain[name] == default:
                 del plain[name]
+        if self.masked:
+            plain["masks"] = "by seed and step"  # once by the stack's first seed
         return plain
 
     @property
@@ -122,39 +117,3 @@ class Protocol:
                 value = ", ".join(str(entry) for entry in value)
             rows.append(f"| {name} | {value} | {self.source[name]} |")
         return "\n".join(rows)
-
-
-def row(task: str, preset: str, family: Mapping, **numbers) -> Protocol:
-    """One protocol: a family's entries, then its own; `value` (our choice) or `(value, source)`."""
-    pairs = {
-        name: entry
-        if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], str)
-        else (entry, _OUR_CHOICE[preset])
-        for name, entry in (family | numbers).items()
-    }
-    values = {name: value for name, (value, _) in pairs.items()}
-    sources = {name: source for name, (_, source) in pairs.items()}
-    return Protocol(task=task, preset=preset, source=sources, **values)
-
-
-def with_options(options, **more):
-    """Task options and some more of them, with the source they have."""
-    options, *source = options if isinstance(options, tuple) else (options,)
-    return (options | more, *source) if source else options | more
-
-
-# What the paper fixes, or leaves open, for every family of experiments.
-ADAM = {"clip": (1.0, "D.1, D.2; by global norm over all parameters of a model: our choice")}
-CHRONO = {"t_max": (None, "§3: proportional to the hidden size (None: equal to it, our choice)")}
-SMALL = ADAM | CHRONO | {"seeds": 1}
-LAPTOP = ADAM | CHRONO | {"downsize": (16, "D"), "seeds": (3, "D.1, D.2")}
-OPEN = {  # what the paper leaves open and results depend on: 32d and E1 measure the other ways
-    "weight_init": (
-        "fan-in",
-        "unstated; of the four ways in `WEIGHT_INITS` the best for the plain LSTM on pMNIST",
-    ),
-    "variant_bias": (0.0, "§3 states a forget bias for the vanilla LSTM alone"),
-}
-THREE_WAYS = OPEN | {
-    "gates": (("-", "R", "UR"), "our choice: the vanilla LSTM, and the two that claims turn on")
-}

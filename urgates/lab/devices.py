@@ -1,0 +1,23 @@
+"""Where numbers are computed: "auto", "cpu", "cuda" or "cuda:N"."""
+
+import torch
+
+
+def choose_device(device: str) -> str:
+    """The device "auto" stands for (a GPU if there is one), or `device` itself if it works here."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds no numbers")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device must be auto, cpu, cuda or cuda:N, got {device!r} ({reason})"
+        ) from None
+    return device
+
+
+def device_name(device: str) -> str:
+    """ "CPU", or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"

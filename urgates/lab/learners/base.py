@@ -1,0 +1,49 @@
+"""What training knows of the models that it trains, and nothing more.
+
+M models advance together; M may be 1. Whoever offers this is trained, killed, resumed, stored,
+swept and read like any other.
+"""
+
+from typing import Protocol as Interface
+
+from torch import Tensor
+
+from urgates.lab.tasks import Score
+
+
+class Learner(Interface):
+    """M models that make their updates together, each by its own seed and rate."""
+
+    scores: tuple[Score, ...]
+    """What `advance` tells, in order; the first is the loss."""
+    select: Score | None
+    """What `evaluate` tells that picks the best weights; None if nothing does."""
+    step: int
+    """Updates made."""
+    died_at: list[int | None]
+    """[M] the update at which a model ended because it was no longer finite; None: it lives."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+
+    def advance(self) -> dict[str, Tensor]:
+        """Make one update of every living model; each score [M]."""
+
+    def evaluate(self, split: str, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Scores [M] on "valid" or "test", of these weights or the current."""
+
+    def probe(self) -> list[dict]:
+        """What each model's gates do, as plain JSON values; empty if there is nothing to see."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is kept of a trained model, by name, each [M, …]."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """All that `restore` needs, tensors and plain JSON values: always the same names."""
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Go on from what `state` gave; ValueError for values that it cannot have given."""
+
+    def provenance(self) -> dict:
+        """What else its numbers depend on: the device, the kernel …"""
