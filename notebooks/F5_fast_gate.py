@@ -32,6 +32,13 @@
 # | laptop | the stored runs below; what they cost stands at the end | two CPU cores |
 # | paper | the first paper's sizes | a GPU |
 
+# %% [markdown]
+# **In short.** *Confirmed*: the fast gate has the LSTM's parameters and nothing of its own to tune
+# (F17, F28), a refine gate adds parameters beside a free input gate (F18); it is numerically safe
+# (F27), and its state bounded where the input gate is tied (F23). *Seen*: its plain loop is cheaper
+# than such a refine gate's (F19). *Inconclusive*: whether it learns sooner or better than a sigmoid
+# of equal start and auxiliary (F21, F22), and whether UF beats U and F (F24).
+
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
 recompute: bool = False  # train what is missing instead of reading stored runs
@@ -41,7 +48,7 @@ device: str = "auto"  # auto, cpu or cuda
 limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is no limit
 
 # %% tags=["nbval-ignore-output"]
-import time
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -53,11 +60,13 @@ import urgates
 from urgates.activations import fast, pair
 from urgates.gates import refine, update
 from urgates.lab import Bench, figures
+from urgates.lab.book import fast_figures
+from urgates.lab.book.clock import stopwatch, threads, turn_about
+from urgates.lab.book.units import periods
 from urgates.lab.experiments.images import accuracies, best_stable, by_gate
 from urgates.lab.experiments.memory import ends, outcomes, thinned, words
 from urgates.lab.experiments.seeds import above, all_of
 from urgates.lab.store.record import commit
-from urgates.lab.train import keep_freed_memory
 from urgates.theory import saturation
 
 bench = Bench("F5_fast_gate", preset, recompute, seeds, gates, device, limit_minutes)
@@ -74,12 +83,10 @@ bench
 # page puts it into networks.
 
 # %%
-urgates.gate("F")
-
-# %%
 z = torch.linspace(-3, 3, 61, dtype=torch.float64)
 assert torch.allclose(fast(z), torch.sigmoid(torch.sinh(z)), rtol=1e-14)
 assert torch.allclose(1 - fast(z), fast(-z), atol=1e-15)
+urgates.gate("F")
 
 # %% [markdown]
 # **Open point O22.** We know the end of this paper's §2.2, its §3, §4.1 and the opening of §4.2,
@@ -247,56 +254,30 @@ bench.claim(
 # %%
 def turn(module, x):
     """Milliseconds of a training step, and of its forward without gradients."""
-    marks = [time.perf_counter()]
-    module(x)[0].sum().backward()
-    marks.append(time.perf_counter())
-    with torch.no_grad():
-        module(x)
-    marks.append(time.perf_counter())
-    return 1000 * np.diff(marks)
+    forward = torch.no_grad()(partial(module, x))
+    return stopwatch(lambda: module(x)[0].sum().backward(), forward)
 
 
-# %%
-def cost(steps=20 if preset == "smoke" else 100, turns=3 if preset == "smoke" else 31):
+def cost(steps=20 if preset == "smoke" else 100, rounds=3 if preset == "smoke" else 31):
     """A row per contender and phase: ms, and its ratio to the plain LSTM with quartiles."""
-    before, x, rows = torch.get_num_threads(), torch.randn(steps, 32, 10), []
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    for by, contenders in {"loop": loops, "urgates": layers}.items():
-        names, taken = list(contenders), np.zeros((turns + 1, len(contenders), 2))
-        for k in range(turns + 1):
-            for j in np.random.default_rng(k).permutation(len(names)):
-                taken[k, j] = turn(contenders[names[j]], x)
-        taken = taken[1:]  # the first turn warms up
+    x, rows = torch.randn(steps, 32, 10), []
+    for by, modules in {"loop": loops, "urgates": layers}.items():
+        with threads(1):
+            taken = turn_about({g: partial(turn, m, x) for g, m in modules.items()}, rounds)
         ratio = np.quantile(taken / taken[:, :1], (0.25, 0.5, 0.75), axis=0)
-        for (j, gate), i in product(enumerate(names), range(2)):
+        for (j, gate), i in product(enumerate(modules), range(2)):
             row = {"by": by, "gate": gate, "phase": ("training", "inference")[i]}
             row["ms"] = np.median(taken[:, j, i])
             rows.append(row | dict(zip(("low", "ratio", "high"), ratio[:, j, i], strict=True)))
-    torch.set_num_threads(before)
     where = {"device": "CPU", "torch": torch.__version__, "commit": commit()}
-    return pd.DataFrame(rows).assign(time=steps, batch=32, hidden=256, turns=turns, **where)
+    return pd.DataFrame(rows).assign(time=steps, batch=32, hidden=256, turns=rounds, **where)
 
 
 # %%
 took = bench.timings("cost", measure=cost)
+bench.save(fast_figures.cost(took), "cost", data=took)
 ratios = took.set_index(["by", "gate", "phase"]).ratio
 ratios.unstack().round(2)
-
-# %%
-fig, axes = figures.subplots(1, 2, size=(9.2, 3.2), sharex=True)
-for ax, (by, part) in zip(axes, took.groupby("by", sort=False), strict=True):
-    for shift, (phase, rows) in zip((-0.18, 0.18), part.groupby("phase"), strict=True):
-        colors = [figures.style(g.split(",")[0])["color"] for g in rows.gate]
-        reach = abs(rows[["low", "high"]].sub(rows.ratio, axis=0)).T.to_numpy()
-        ax.barh(np.arange(len(rows)) + shift, rows.ratio, 0.34, xerr=reach, color=colors,
-                alpha=0.5 if phase == "inference" else 1, ecolor="0.3", label=phase)  # fmt: skip
-    ax.axvline(1, color="0.3", lw=1, ls="--")
-    title = {"loop": "loops as people write them", "urgates": "urgates' kernels"}[by]
-    ax.set(title=title, yticks=range(len(rows)), yticklabels=rows.gate)
-    ax.set_xlabel("time over the plain LSTM's (pale: inference)")
-    ax.invert_yaxis()
-bench.save(fig, "cost", data=took)
 
 # %%
 loop = {g: ratios["loop", g, "training"] for g in LOOPS}
@@ -378,23 +359,17 @@ assert torch.allclose(layer(x)[0][-1], h, atol=1e-6)
 
 # %%
 FIRST, OURS = ("-", "C", "U", "R", "UR"), ("F", "S", "UF", "FR", "UFR", "P")
-ORDER = ["S", "-", "R", "F", "FR", "C", "P", "U", "UR", "UF", "UFR", "JANET, β = 0"]
+JANET = "JANET, β = 0"
+ORDER = ["S", "-", "R", "F", "FR", "C", "P", "U", "UR", "UF", "UFR", JANET]
 
 
 def trained(task, home):
     """The runs of a task: the first paper's gates, the new ones, and JANET's kind."""
-    return (
-        bench.runs(task, gates=FIRST, of=home),
-        bench.runs(task, gates=OURS),
-        bench.runs(task, "gru-no-reset", gates=("C",)),
-    )
-
-
-def table(groups, column="ours"):
-    """Outcomes of all gates, a row each."""
-    first, ours, janet = (outcomes(runs) for runs in groups)
-    rows = pd.concat([first, ours, janet.rename({"C": ORDER[-1]})]).reindex(ORDER)
-    return rows.assign(ours=rows.get("ours", pd.Series(dtype=object)).fillna("not run"))
+    first = bench.runs(task, gates=FIRST, of=home)
+    ours = bench.runs(task, gates=OURS)
+    janet = bench.runs(task, "gru-no-reset", gates=("C",))
+    new = [g for g in ours.gates if g not in FIRST]  # the notebook's parameter may bring others
+    return first.only(*FIRST), ours.only(*new), janet.only("C")
 
 
 # %% [markdown]
@@ -421,72 +396,50 @@ for runs in (*copy, *adding):
 print("runs that are read:", done)
 
 
-# %%
+# %% tags=["hide-input"]
 def race(groups, name, ylabel):
-    """Learning curves of one task: constant start on the left, spread starts on the right."""
+    """Learning curves of one task, by start, with JANET's kind beside them."""
     first, ours, janet = groups
     task = ours.protocol.make_task()
-    frame = pd.concat([thinned(runs) for runs in (first, ours) if runs])
-    fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
-    starts = {"constant start": ("S", "-", "R", "F", "FR"), "spread starts": ORDER[5:11]}
-    parts = []
-    for ax, (start, names) in zip(axes, starts.items(), strict=True):
-        shown = frame[frame.gate.isin(names)]
-        if len(shown):
-            parts.append(figures.memory_curves(ax, shown, task.baseline))
-        ax.set(title=f"{name}, N = {task.length}: {start}", ylabel="")
-    if janet:
-        median = thinned(janet).groupby("step").loss.median().rename_axis("step").reset_index()
-        axes[1].plot(median.step, median.loss, color="0.1", ls="-.", lw=1.6, label=ORDER[-1])
-        parts.append(median.assign(gate=ORDER[-1], line="median"))
-    axes[0].set_ylabel(ylabel)
-    names = [g for g in ORDER[:-1] if g in set(frame.gate)]
-    figures.legend(fig, names, others=axes[1].get_lines()[-1:] if janet else [])
-    bench.save(fig, name.lower(), data=pd.concat(parts), runs=[g for g in groups if g])
+    frame = pd.concat([thinned(runs) for runs in (first, ours) if runs] or [thinned(first)])
+    beside = {JANET: thinned(janet).groupby("step").loss.median().reset_index()} if janet else {}
+    names, title = dict.fromkeys([*ORDER[:-1], *ours.gates]), f"{name}, N = {task.length}"
+    fig, plotted = fast_figures.race(frame, names, task.baseline, title, ylabel, beside)
+    bench.save(fig, name.lower(), data=plotted, runs=[runs for runs in groups if runs])
+
+
+def table(groups):
+    """Outcomes of all gates, a row each; said first, who was soonest and who learnt most."""
+    first, ours, janet = (outcomes(runs) for runs in groups)
+    rows = pd.concat([first, ours, janet.rename({"C": JANET})])
+    rows = rows.reindex(dict.fromkeys([*ORDER, *rows.index]))
+    rows = rows.assign(ours=rows.get("ours", pd.Series(dtype=object)).fillna("not run"))
+    ran = rows[rows.ours != "not run"]
+    soon = ran.steps.idxmin() if np.isfinite(ran.steps.min()) else "none"
+    least = ran.left.idxmin() if len(ran) else "none"
+    missing = ", ".join(g for g in ORDER if g not in ran.index) or "none"
+    print(f"first to 10 %: {soon}; least loss left: {least}; not run: {missing}")
+    return rows
 
 
 # %% [markdown]
 # ## Copy
-
-# %%
-if any(copy):
-    race(copy, "Copy", "cross-entropy (log scale)")
-
-# %% [markdown]
+#
 # Left, gates that start from one constant bias; right, from biases spread over the units. Not every
-# gate may have been run: the table says so.
+# gate may have been run: the line below says so.
 
 # %%
+race(copy, "Copy", "cross-entropy")
 on_copy = table(copy)
 on_copy.round({"left": 3})
-
-
-# %%
-def best(rows):
-    """The gate that is first to 10 %, and the one with the least loss left, in a sentence."""
-    rows = rows[rows.ours != "not run"]
-    if rows.empty:
-        return "nothing has been run"
-    soon = rows.steps.idxmin() if np.isfinite(rows.steps.min()) else "none"
-    missing = ", ".join(g for g in ORDER if g not in rows.index) or "none"
-    return f"first to 10 %: {soon}; least loss left: {rows.left.idxmin()}; not run: {missing}"
-
-
-print(best(on_copy))
 
 # %% [markdown]
 # ## Adding
 
 # %%
-if any(adding):
-    race(adding, "Adding", "mean squared error (log scale)")
-
-# %%
+race(adding, "Adding", "mean squared error")
 on_adding = table(adding)
 on_adding.round({"left": 3})
-
-# %%
-print(best(on_adding))
 
 # %% [markdown]
 # ## The activation alone
@@ -506,14 +459,12 @@ ahead = {
     for slow, quick in PAIRS.items()
 }  # fmt: skip
 ahead = pd.DataFrame(ahead).T
-ahead.round(3)
-
-# %%
 known = ahead.dropna()
 less = known["left, fast"] < known["left, sigmoid"]
 sooner = known["steps, fast"] < known["steps, sigmoid"]
 print(f"{len(known)} of {len(ahead)} pairs have been run; less loss with the fast gate in "
       f"{less.sum()} of them, sooner at 10 % in {sooner.sum()}")  # fmt: skip
+ahead.round(3)
 
 # %% [markdown]
 # ## The verdicts on memory
@@ -565,7 +516,7 @@ print("runs of this notebook that diverged:", lost)
 
 # %%
 probes = pd.concat([runs.probes for runs in copy[:2]])
-probes = probes.assign(D=1 / (1 - probes.g.astype(float).clip(upper=1 - 1e-6)))
+probes = probes.assign(D=periods(probes.g))
 T = bench.protocol("copy").make_task().length + 20
 by_run, by_name = probes.groupby(["gate", "when", "seed"]).D, ("longest", "share above T")
 found = by_run.max(), by_run.apply(lambda D: (D > T).mean())
@@ -576,18 +527,9 @@ if len(scales):
     scales = scales.reindex([g for g in ORDER if g in scales.index])[moments]
     print(f"T = {T}\n{scales.round({'longest': 0}).round(3).to_string()}")
 
-# %%
-seen = [g for g in ("-", "R", "F", "U", "UR", "UF", "UFR") if g in set(probes.gate)]
-if seen:
-    fig, axes = figures.subplots(1, 2, size=(9.2, 3.6), sharex=True, sharey=True)
-    parts = []
-    for (when, g), rows in probes[probes.gate.isin(seen)].groupby(["when", "gate"]):
-        D = rows.D.sort_values(ascending=False).to_numpy()
-        share = np.arange(1, len(D) + 1) / len(D)
-        parts.append(pd.DataFrame({"gate": g, "when": when, "D": D, "share": share}))
-    figures.period_tails(axes, parts, T, last=1e5)
-    figures.legend(fig, seen)
-    bench.save(fig, "timescales", data=pd.concat(parts), runs=[r for r in copy[:2] if r])
+fig, tails = figures.timescales(probes, ("-", "R", "F", "U", "UR", "UF", "UFR"), T, last=1e5)
+tails = tails.sort_values(["when", "gate"], kind="stable")
+bench.save(fig, "timescales", data=tails, runs=[runs for runs in copy[:2] if runs])
 
 # %% [markdown]
 # ## Permuted MNIST
@@ -595,23 +537,18 @@ if seen:
 # %%
 pixels = trained("pmnist", "32_pixel_images")
 scores = [accuracies(runs) for runs in pixels]
-scores[2] = scores[2].assign(gate=ORDER[-1])
+scores[2] = scores[2].assign(gate=JANET)
 medians = best_stable(pd.concat([part for part in scores if len(part)] or scores))
-medians[["valid", "test", "seeds"]].reindex(ORDER).round(1)
 
-# %%
-if any(pixels[:2]):
-    frame = pd.concat([runs.frame for runs in pixels[:2] if runs]).dropna(subset="valid_accuracy")
-    frame = frame.assign(percent=100 * frame.valid_accuracy)[["gate", "seed", "step", "percent"]]
-    order = [g for g in ORDER if g in set(frame.gate)]
-    shown = frame.step.unique()[-3:]
-    fig, axes = figures.subplots(1, len(shown), size=(9.6, 4), sharex=True, squeeze=False)
-    for ax, step in zip(axes[0], shown, strict=True):
-        figures.dots(ax, frame[frame.step == step], "percent", order)
-        ax.set(title=f"after {step:,} steps", xlabel="validation accuracy [%]")
-        ax.tick_params(labelleft=ax is axes[0, 0])
-    plotted = frame[frame.step.isin(shown)]
-    bench.save(fig, "pmnist", data=plotted, runs=[runs for runs in pixels if runs])
+frames = [runs.frame.dropna(subset="valid_accuracy") for runs in pixels[:2] if runs]
+if frames:
+    frame = pd.concat(frames)[["gate", "seed", "step", "valid_accuracy"]]
+    frame = frame.assign(percent=100 * frame.pop("valid_accuracy"))
+    last = frame[frame.step.isin(frame.step.unique()[-3:])]
+    rows = [g for g in ORDER if g in set(frame.gate)]
+    fig = fast_figures.by_step(last, "percent", "validation accuracy [%]", rows)
+    bench.save(fig, "pmnist", data=last, runs=[runs for runs in pixels if runs])
+medians[["valid", "test", "seeds"]].reindex(ORDER).round(1)
 
 # %%
 valid = medians.valid.reindex(ORDER)
@@ -654,7 +591,7 @@ bench.claim(
 names = ("-", "C", "P", "U", "R", "UR", "S", "F", "UF")
 sizes = {g: urgates.gate(g).parameters(1, 256, biases=2) for g in names}
 sizes["R, free input"] = numel(Loop("R, free input", 1, 256))
-sizes[ORDER[-1]] = urgates.gate("C").parameters(1, 256, cell="gru", keep_reset=False, biases=2)
+sizes[JANET] = urgates.gate("C").parameters(1, 256, cell="gru", keep_reset=False, biases=2)
 assert sizes["F"] == numel(urgates.LSTM(1, 256, gate="F"))
 costs = pd.DataFrame({"parameters": sizes})
 costs.assign(ratio=(costs.parameters / sizes["-"]).round(3))
@@ -673,7 +610,7 @@ costs.assign(ratio=(costs.parameters / sizes["-"]).round(3))
 # Measured for $H = 256$: the share of units that start with $D > 100$, and the gradient at
 # $f = 0.999$ over a sigmoid's:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 u = 1e-3
 gain = {"refine": saturation.refined(), "fast": saturation.fast, "sigmoid": saturation.sigmoid}
 gain = {name: float(a.slope(u) / saturation.sigmoid.slope(u)) for name, a in gain.items()}
@@ -687,8 +624,6 @@ for g in ("-", "U", "R", "UR", "F", "UF"):
     kind = "fast" if "F" in g else "refine" if "R" in g else "sigmoid"
     ways[g] = {"starts with D > 100": (kept > 0.99).float().mean().item(), "gradient": gain[kind]}
 ways = pd.DataFrame(ways).T
-
-# %% tags=["nbval-ignore-output"]
 ways.round(3)
 
 # %% [markdown]
