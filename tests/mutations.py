@@ -55,7 +55,7 @@ MUTATIONS = {
     "uniform start within C/H": Mutation(
         "gated.py",
         "self.gate.initial_bias(\n                    self.hidden_size,",
-        "self.gate.initial_bias(\n                    self.hidden_size // self.downsize,",
+        "self.gate.initial_bias(\n                    self.hidden_size // self.options.downsize,",
         *("starts", "master_gates"),
     ),
     "a forget bias beside ordered masters": Mutation(
@@ -78,14 +78,14 @@ MUTATIONS = {
     # layers and cells
     "a master gate's partner has the main gate's bias": Mutation(
         "gated.py",
-        "self.gate.partner: -gate_bias}",
-        'self.gate.partner: gate_bias if self.gate.auxiliary == "master" else -gate_bias}',
+        "-1: -gate_bias}",
+        '-1: gate_bias if self.gate.auxiliary == "master" else -gate_bias}',
         *("rnn", "units_bias"),
     ),
     "the partner's bias is not trained": Mutation(
         "gated.py",
-        "self.gate.partner: -gate_bias}",
-        "self.gate.partner: -gate_bias.detach()}",
+        "-1: -gate_bias}",
+        "-1: -gate_bias.detach()}",
         *("rnn", "units_bias"),
     ),
     "a cell answers without zoneout": Mutation(

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_sequence
 import urgates
 from urgates import GRU, LSTM, Gate, GRUCell, LSTMCell, from_torch, gate
 from urgates.checks import require
-from urgates.kernels import scan
+from urgates.kernels import Inputs, scan
 from urgates.theory import decay_density
 
 X, ROW = torch.zeros(5, 2, 3), torch.zeros(2, 3)  # of a layer, of a cell
@@ -27,11 +27,11 @@ def cell(x=ROW, hx=None, of=LSTMCell, **options):
     return of(3, 4, **options)(x, hx)
 
 
-def recurrence(**changed):
+def recurrence(kernel="auto", **changed):
     m = LSTM(3, 4, gate="-")
     fine = {"x": X, "w_x": m.weight_ih_l0, "b": None, "w_h": m.weight_hh_l0, "b_u": None,
             "h0": S, "c0": S}  # fmt: skip
-    return scan(m.recurrence, **(fine | changed))
+    return scan(m.recurrence, Inputs(**(fine | changed)), kernel)
 
 
 def test_a_value_that_is_fine_passes_through_and_another_is_shown_in_a_few_words():

@@ -194,7 +194,7 @@ def test_build_folders_of_killed_processes_are_removed_and_live_ones_stay(folder
 NO_MEMORY = """
 import os, resource, torch, urgates
 from urgates import kernels
-from urgates.kernels import Recurrence
+from urgates.kernels import Inputs, Recurrence
 
 H, r = 64, Recurrence("lstm", urgates.gate("UR"))
 
@@ -204,7 +204,7 @@ def run(M, B, training):  # one model's tensors for all: only the kernel's own a
     x, w_x, b, w_h = (a.expand(M, *a.shape[1:]) for a in (x, w_x, b, w_h))
     h, c = (a.expand(M, B, H) for a in (h, c))
     with torch.set_grad_enabled(training):
-        return kernels.scan(r, x, w_x, b, w_h, None, h, c, kernel="native")[0]
+        return kernels.scan(r, Inputs(x, w_x, b, w_h, None, h, c), "native")[0]
 
 def attempt(threads, *sizes):
     torch.set_num_threads(threads)

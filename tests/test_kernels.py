@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 import urgates
 from urgates import GATES, kernels
-from urgates.kernels import Recurrence
+from urgates.kernels import Inputs, Recurrence
 
 DOUBLE = torch.float64
 NAMES = [*GATES, "CR", "CM", "F", "USR"]
@@ -37,7 +37,7 @@ def problem(cell, keep_reset, name, T, B=3, H=6, M=1, *, seed=0, zoneout=False, 
 
 def gradients(r, args, kernel):
     """States and gradients of a random projection of them."""
-    hs, c = kernels.scan(r, *args, kernel=kernel)
+    hs, c = kernels.scan(r, Inputs(*args), kernel)
     draw = torch.Generator().manual_seed(9)
     dh, dc = (torch.randn(x.shape, generator=draw, dtype=DOUBLE).to(x) for x in (hs, c))
     inputs = [a for a in args[:7] if a is not None]
@@ -66,7 +66,7 @@ def test_reference_gradients_are_right_to_second_order(name, cell, keep_reset):
     def f(*given):
         given = list(given)
         full = [None if a is None else given.pop(0) for a in args[:7]]
-        return kernels.scan(r, *full, kernel="reference")[: 2 if cell == "lstm" else 1]
+        return kernels.scan(r, Inputs(*full), "reference")[: 2 if cell == "lstm" else 1]
 
     assert torch.autograd.gradcheck(f, inputs)
     assert torch.autograd.gradgradcheck(f, inputs)
@@ -107,7 +107,7 @@ def test_double_backward_through_the_op(name, cell):
     def f(*given):
         given = list(given)
         full = [None if a is None else given.pop(0) for a in args[:7]]
-        return kernels.scan(r, *full, *args[7:], kernel="eager")[: 2 if cell == "lstm" else 1]
+        return kernels.scan(r, Inputs(*full, *args[7:]), "eager")[: 2 if cell == "lstm" else 1]
 
     assert torch.autograd.gradgradcheck(f, inputs)
 
@@ -125,10 +125,10 @@ def test_models_do_not_touch_each_other():
     together = gradients(r, args, "eager")
     for m in range(3):
         alone = [None if a is None else a[m : m + 1].detach().requires_grad_() for a in args]
-        hs, _ = kernels.scan(r, *alone)
+        hs, _ = kernels.scan(r, Inputs(*alone))
         assert_close("states", together[0][m : m + 1], hs)
     args[0].data[1] = torch.nan
-    poisoned, _ = kernels.scan(r, *args)
+    poisoned, _ = kernels.scan(r, Inputs(*args))
     assert poisoned[1].isnan().all()
     assert_close("others", poisoned[[0, 2]], together[0][[0, 2]])
 
@@ -238,9 +238,9 @@ def test_tensors_that_do_not_fit_are_refused_by_name(place, bad, message):
         "x": torch.zeros(4, 3, 2), "w_x": torch.zeros(24, 2), "b": torch.zeros(24),
         "w_h": torch.zeros(24, 6), "b_u": None, "h0": torch.zeros(3, 6), "c0": torch.zeros(3, 6),
     }  # fmt: skip
-    assert kernels.scan(r, **good)[0].shape == (4, 3, 6)
+    assert kernels.scan(r, Inputs(**good))[0].shape == (4, 3, 6)
     with pytest.raises(ValueError, match=message):
-        kernels.scan(r, **(good | {place: bad}))
+        kernels.scan(r, Inputs(**(good | {place: bad})))
 
 
 @pytest.mark.parametrize("kernel", ["auto", "eager"])

@@ -1,6 +1,7 @@
 """Layers and cells: torch.nn is the oracle of the plain gates; zoneout, starts, bad input."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
@@ -152,6 +153,21 @@ def test_uniform_start_is_exact_without_input_and_trainable():
     assert 0.4 < f.mean() < 0.6 and 0.25 < f.std() < 0.33
     m(torch.randn(4, 2, 3))[0].sum().backward()
     assert m.gate_bias_l0.requires_grad and m.gate_bias_l0.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "LSTMCell", "GRUCell"])
+def test_options_are_checked_once_and_reach_the_recurrence(kind):
+    zoneout = (0.2, 0.1) if kind.startswith("LSTM") else 0.1
+    m = getattr(urgates, kind)(3, 8, gate="UM", downsize=4, zoneout=zoneout, t_max=9)
+    assert m.options.gate is m.gate is m.recurrence.gate is urgates.gate("UM")
+    assert m.zoneout == m.options.zoneout == (0.2 if kind.startswith("LSTM") else 0.0, 0.1)
+    assert m.rows["f_master"].stop - m.rows["f_master"].start == m.units == 2
+    assert (m.options.t_max, m.options.forget_bias) == (9.0, float(kind.startswith("LSTM")))
+    assert m.kernel == ("reference" if kind.endswith("Cell") else "auto")
+    twin = copy.deepcopy(m)
+    assert twin.options == m.options and twin.options.gate is not None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        m.options.downsize = 2
 
 
 SHARED = ["U", "C", "P", "UF", "UR", "CR", "UM", "CM"]  # gates with a bias for each unit

@@ -179,12 +179,12 @@ def test_strict_float32_and_large_layers_go_step_by_step(tf32):
 def test_why_it_does_not_run_is_said_in_one_line(monkeypatch):
     r = Recurrence("lstm", urgates.gate("UR"))
     single, double = torch.zeros(1), torch.zeros(1, dtype=torch.float64)
-    with pytest.raises(ValueError, match="'triton' cannot run: it takes float32, bfloat16 and"):
+    with pytest.raises(ValueError, match="got 'triton': it takes float32, bfloat16 and"):
         kernels.choose("triton", r, double)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(ValueError, match="'triton' cannot run: it takes tensors on a CUDA device"):
+    with pytest.raises(ValueError, match="got 'triton': it takes tensors on a CUDA device"):
         kernels.choose("triton", r, single)
-    with pytest.raises(ValueError, match="kernel 'triton' cannot run: it takes tensors on"):
+    with pytest.raises(ValueError, match="this here, got 'triton': it takes tensors on"):
         urgates.LSTM(2, 3, kernel="triton")(torch.zeros(4, 1, 2))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "needs a CUDA device" in kernels.unavailable()["triton"]
@@ -216,7 +216,7 @@ def test_tensors_on_several_devices_are_refused_by_name():
     args = problem(r, 1, 1, 2, 3)[0]
     args[5] = args[5].to("meta")
     with pytest.raises(ValueError, match="h0 must be on cpu, where x is, got meta"):
-        kernels.scan(r, *args)
+        kernels.scan(r, Inputs(*args))
 
 
 # ------------------------------------------------------------------ formulas

@@ -333,7 +333,7 @@ def test_a_formula_beyond_triton_is_refused_in_a_line():
             return sympy.gamma(a["f"]), c["f"]
 
     r = Recurrence("lstm", Odd())
-    with pytest.raises(ValueError, match=r"kernel 'triton' cannot run: gate must use .*'gamma'"):
+    with pytest.raises(ValueError, match=r"run this here, got 'triton': gate must use .*'gamma'"):
         kernels.choose("triton", r, torch.zeros(1, device=DEVICE))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from urgates import checks
-from urgates.gated import Gated, without_autocast
+from urgates.gated import Gated, Options, without_autocast
 from urgates.gates import Gate
 from urgates.kernels.reference import hold, step, wide
 
@@ -19,8 +19,12 @@ from urgates.kernels.reference import hold, step, wide
 class _Cell(Gated):
     """One step; see `LSTMCell` and `GRUCell`."""
 
-    zoneout: tuple[float, float]
     weight_hh: Tensor
+
+    def __init__(self, input_size, hidden_size, bias, options: Options, **factory: Any) -> None:
+        super().__init__(input_size, hidden_size, bias, options)
+        self._add("", input_size, **factory)
+        self.reset_parameters()
 
     def _add(self, suffix: str, input_size: int, device: Any, dtype: torch.dtype | None) -> None:
         super()._add(suffix, input_size, device, dtype)
@@ -30,10 +34,8 @@ class _Cell(Gated):
     def _advance(self, input: Tensor, hx: Any) -> tuple[Tensor, Tensor]:
         checks.tensor("input", input, self.weight_hh)
         if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
-            raise ValueError(
-                f"input must be [B, {self.input_size}] or [{self.input_size}], "
-                f"got shape {list(input.shape)}"
-            )
+            due = f"be [B, {self.input_size}] or [{self.input_size}]"
+            raise checks.refusal("input", due, f"shape {list(input.shape)}")
         checks.finite("input", input)
         given = input.to(self.weight_hh.dtype)
         expected = (*input.shape[:-1], self.hidden_size)
@@ -68,10 +70,8 @@ class LSTMCell(_Cell):
         zoneout: tuple[float, float] = (0.0, 0.0), downsize: int = 1, t_max: float | None = None,
         forget_bias: float = 1.0, device=None, dtype=None,
     ) -> None:  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, True)
-        self.zoneout = checks.zoneout_pair(zoneout)
-        self._add("", input_size, device, dtype)
-        self.reset_parameters()
+        options = Options(gate, zoneout, downsize, t_max, forget_bias, True, "reference")
+        super().__init__(input_size, hidden_size, bias, options, device=device, dtype=dtype)
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
@@ -93,12 +93,9 @@ class GRUCell(_Cell):
         zoneout: float = 0.0, keep_reset: bool = True, downsize: int = 1,
         t_max: float | None = None, forget_bias: float = 0.0, device=None, dtype=None,
     ) -> None:  # fmt: skip
-        super().__init__(
-            input_size, hidden_size, bias, gate, downsize, t_max, forget_bias, keep_reset
-        )
-        self.zoneout = (0.0, checks.probability("zoneout", zoneout))
-        self._add("", input_size, device, dtype)
-        self.reset_parameters()
+        pair = (0.0, zoneout)
+        options = Options(gate, pair, downsize, t_max, forget_bias, keep_reset, "reference")
+        super().__init__(input_size, hidden_size, bias, options, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """One step: input [B, I] or [I], hx [B, H]; returns the new hidden state.

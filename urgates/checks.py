@@ -35,7 +35,9 @@ def require(name: str, fine: Any, expected: str, value: Any) -> Any:
 def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
     """One of the options."""
     options = list(options)
-    return require(name, value in options, f"be one of {', '.join(map(str, options))}", value)
+    if value not in options:
+        raise refusal(name, f"be one of {', '.join(map(str, options))}", _what(value))
+    return value
 
 
 def positive_int(name: str, value: Any) -> int:

@@ -7,16 +7,43 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from urgates import checks
+from urgates import checks, kernels
 from urgates.gates import Gate, gate
 from urgates.kernels.reference import Recurrence
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gate_bias")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What torch's modules have no word for, checked; `LSTM` and `GRU` say what each is."""
+
+    gate: Any  # comes as a name or a `Gate`, is a `Gate`
+    zoneout: tuple[float, float]  # (cell, hidden)
+    downsize: int
+    t_max: float | None
+    forget_bias: float
+    keep_reset: bool
+    kernel: str
+
+    def __post_init__(self) -> None:
+        checked = {
+            "gate": gate(self.gate),
+            "zoneout": checks.zoneout_pair(self.zoneout),
+            "downsize": checks.positive_int("downsize", self.downsize),
+            "t_max": None if self.t_max is None else checks.number("t_max", self.t_max),
+            "forget_bias": checks.number("forget_bias", self.forget_bias),
+            "keep_reset": checks.flag("keep_reset", self.keep_reset),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        kernels.choose(self.kernel)
 
 
 class Gated(nn.Module):
@@ -24,23 +51,16 @@ class Gated(nn.Module):
 
     cell: str
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool, gate_: str | Gate, downsize: int,
-        t_max: float | None, forget_bias: float, keep_reset: bool,
-    ) -> None:  # fmt: skip
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, options: Options) -> None:
         super().__init__()
         self.input_size = checks.positive_int("input_size", input_size)
         self.hidden_size = checks.positive_int("hidden_size", hidden_size)
-        self.downsize = checks.positive_int("downsize", downsize)
         self.bias = checks.flag("bias", bias)
-        self.forget_bias = checks.number("forget_bias", forget_bias)
-        self.t_max = None if t_max is None else checks.number("t_max", t_max)
-        self.gate: Gate = gate(gate_)
-        if self.gate.auxiliary == "master" and hidden_size % downsize:
-            raise ValueError(f"downsize must divide hidden_size {hidden_size}, got {downsize}")
-        keep_reset = checks.flag("keep_reset", keep_reset)
-        self.recurrence = Recurrence(self.cell, self.gate, keep_reset)
-        self.rows = self.recurrence.rows(hidden_size, downsize)
+        self.options, self.zoneout, self.kernel = options, options.zoneout, options.kernel
+        self.gate: Gate = options.gate
+        self.units = self.gate.units(hidden_size, options.downsize)
+        self.recurrence = Recurrence(self.cell, self.gate, options.keep_reset)
+        self.rows = self.recurrence.rows(hidden_size, options.downsize)
 
     def _add(self, suffix: str, input_size: int, device: Any, dtype: torch.dtype | None) -> None:
         rows = self.rows[self.recurrence.heads[-1]].stop
@@ -49,8 +69,7 @@ class Gated(nn.Module):
         if self.bias:
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         if self.gate.distributional:
-            main = self.rows[self.gate.main]
-            shapes["gate_bias"] = (main.stop - main.start,)
+            shapes["gate_bias"] = (self.units,)
         dtype = checks.float_type("dtype", dtype)
         for name, shape in shapes.items():
             empty = torch.empty(shape, device=device, dtype=dtype)
@@ -66,9 +85,9 @@ class Gated(nn.Module):
             if "gate_bias" in name or ("bias_ih" in name and not self.gate.distributional):
                 start = self.gate.initial_bias(
                     self.hidden_size,
-                    units=self.rows[self.gate.main].stop - self.rows[self.gate.main].start,
-                    t_max=self.t_max,
-                    forget_bias=self.forget_bias,
+                    units=self.units,
+                    t_max=self.options.t_max,
+                    forget_bias=self.options.forget_bias,
                 )
                 (p if "gate_bias" in name else p[self.rows[self.gate.main]]).copy_(start)
 
@@ -90,9 +109,15 @@ class Gated(nn.Module):
             b_hh = torch.cat([b_hh[: u.start], torch.zeros_like(b_u), b_hh[u.stop :]])
         biases = [b_ih, b_hh]
         if gate_bias is not None:
-            offsets = {self.gate.main: gate_bias, self.gate.partner: -gate_bias}
-            zeros = {h: gate_bias.new_zeros(r.stop - r.start) for h, r in self.rows.items()}
-            biases.append(torch.cat([offsets.get(h, zero) for h, zero in zeros.items()]))
+            signed = {1: gate_bias, -1: -gate_bias}
+            sizes = self.hidden_size, self.options.downsize
+            offsets = (
+                signed[head.bias_sign]
+                if head.bias_sign
+                else gate_bias.new_zeros(head.width(*sizes))
+                for head in self.recurrence.layout
+            )
+            biases.append(torch.cat([*offsets]))
         biases = [b for b in biases if b is not None]
         return sum(biases[1:], biases[0]) if biases else None, b_u
 
@@ -135,11 +160,12 @@ class Gated(nn.Module):
             plain = self.gate == Gate() and self.recurrence.keep_reset
             kind = local_metadata.get("gate", self._kind if plain else "torch.nn's")
         if kind != self._kind:
-            error_msgs.append(
-                f"{prefix}state_dict must be of {self._kind}, got one of {kind}: "
+            why = (
                 "urgates.from_torch carries torch.nn's weights over, and dict(state_dict) "
                 "loads by names and shapes alone"
             )
+            found = f"{prefix}state_dict", f"be of {self._kind}", f"one of {kind}"
+            error_msgs.append(str(checks.refusal(*found, why)))
             return
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs

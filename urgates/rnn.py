@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from urgates import checks, kernels
-from urgates.gated import PARAMETERS, Gated, without_autocast
+from urgates.gated import PARAMETERS, Gated, Options, without_autocast
 from urgates.gates import Gate
 from urgates.kernels.eager import forward, replay
 from urgates.kernels.reference import Inputs, wide
@@ -30,26 +30,22 @@ class _RNN(Gated):
 
     def __init__(
         self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-        *, gate_, zoneout, downsize, t_max, forget_bias, keep_reset, kernel, device, dtype,
-    ):  # fmt: skip
-        super().__init__(
-            input_size, hidden_size, bias, gate_, downsize, t_max, forget_bias, keep_reset
-        )
+        options: Options, **factory: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(input_size, hidden_size, bias, options)
         self.num_layers = checks.positive_int("num_layers", num_layers)
         self.batch_first = checks.flag("batch_first", batch_first)
         self.dropout = checks.probability("dropout", dropout)
         self.bidirectional = checks.flag("bidirectional", bidirectional)
         if self.dropout and num_layers == 1:
             warnings.warn("dropout acts between layers, and there is one layer", stacklevel=3)
-        self.zoneout, self.kernel = zoneout, kernel
-        kernels.choose(kernel)
         self.suffixes = [
             [f"_l{layer}{way}" for way in ("", "_reverse")[: 1 + self.bidirectional]]
             for layer in range(num_layers)
         ]
         for layer, names in enumerate(self.suffixes):
             for suffix in names:
-                self._add(suffix, hidden_size * len(names) if layer else input_size, device, dtype)
+                self._add(suffix, hidden_size * len(names) if layer else input_size, **factory)
         self.reset_parameters()
 
     # ---------------------------------------------------------------- what torch.nn's layers have
@@ -94,7 +90,7 @@ class _RNN(Gated):
         exporting = not torch.compiler.is_dynamo_compiling() and "torch.onnx" in sys.modules
         exporting = exporting and torch.onnx.is_in_onnx_export()
         if exporting and torch.jit.is_tracing():
-            raise ValueError("dynamo must be True in torch.onnx.export, got False")
+            raise checks.refusal("dynamo", "be True in torch.onnx.export", "False")
         return "reference" if exporting or torch.jit.is_tracing() else self.kernel
 
     def _mixed(self, x: Tensor) -> bool:
@@ -117,11 +113,10 @@ class _RNN(Gated):
         back = suffix.endswith("_reverse")
         given = x if self._mixed(x) else wide(x)
         keep_c, keep_h = (self._keep(p, wide(x), lengths) for p in self.zoneout)
-        w_x, b, w_h, b_u = self._weights(suffix, given)
-        hs, c = kernels.scan(
-            self.recurrence, _reverse(given, lengths) if back else given, w_x, b, w_h, b_u,
-            h0.to(given.dtype), wide(c0), keep_h, keep_c, self._kernel,
-        )  # fmt: skip
+        turned = _reverse(given, lengths) if back else given
+        states = h0.to(given.dtype), wide(c0)
+        inputs = Inputs(turned, *self._weights(suffix, given), *states, keep_h, keep_c)
+        hs, c = kernels.scan(self.recurrence, inputs, self._kernel)
         hs, c = hs.to(x), c.to(x)
         return (_reverse(hs, lengths) if back else hs), hs[-1], c
 
@@ -180,10 +175,8 @@ class _RNN(Gated):
         name, dims = ("input.data", (2,)) if packed else ("input", (2, 3))
         x = checks.tensor(name, input.data if packed else input, self.weight_hh_l0)
         if x.dim() not in dims or x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"{name} must have {' or '.join(map(str, dims))} dimensions, the last of size "
-                f"{self.input_size}, got shape {list(x.shape)}"
-            )
+            of = f"{' or '.join(map(str, dims))} dimensions, the last of size {self.input_size}"
+            raise checks.refusal(name, f"have {of}", f"shape {list(x.shape)}")
         checks.finite(name, x)
         single = not packed and x.dim() == 2
         if packed:
@@ -195,7 +188,7 @@ class _RNN(Gated):
         elif self.batch_first:
             x = x.transpose(0, 1)
         if not x.shape[0]:
-            raise ValueError(f"input must have a time step, got shape {list(input.shape)}")
+            raise checks.refusal("input", "have a time step", f"shape {list(input.shape)}")
         return x, *self._initial(hx, x, single), lengths
 
     def _initial(self, hx: Any, x: Tensor, single: bool) -> tuple[Tensor, Tensor]:
@@ -219,7 +212,7 @@ class _RNN(Gated):
             gate, "f" main gate, and the activations of the other gate heads ("r", masters).
         """
         if isinstance(input, PackedSequence):
-            raise ValueError("input must be a tensor, got a PackedSequence: pad it first")
+            raise checks.refusal("input", "be a tensor", "a PackedSequence", "pad it first")
         x, h, c, _ = self._laid_out(input, hx)
         suffix = self.suffixes[0][0]
         x = wide(x.to(self.weight_hh_l0.dtype))
@@ -273,14 +266,15 @@ class LSTM(_RNN):
         dtype=None,
     ) -> None:
         if isinstance(proj_size, bool) or proj_size != 0:
-            raise ValueError(
-                f"proj_size must be 0, got {proj_size!r}: no kernel projects what it feeds back; "
-                "torch.nn.Linear(hidden_size, proj_size) after the layer makes its output smaller"
+            why = (
+                "no kernel projects what it feeds back; torch.nn.Linear(hidden_size, proj_size) "
+                "after the layer makes its output smaller"
             )
+            raise checks.refusal("proj_size", "be 0", repr(proj_size), why)
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            gate_=gate, zoneout=checks.zoneout_pair(zoneout), downsize=downsize, t_max=t_max,
-            forget_bias=forget_bias, keep_reset=True, kernel=kernel, device=device, dtype=dtype,
+            Options(gate, zoneout, downsize, t_max, forget_bias, True, kernel),
+            device=device, dtype=dtype,
         )  # fmt: skip
 
 
@@ -322,9 +316,8 @@ class GRU(_RNN):
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            gate_=gate, zoneout=(0.0, checks.probability("zoneout", zoneout)),
-            downsize=downsize, t_max=t_max, forget_bias=forget_bias, keep_reset=keep_reset,
-            kernel=kernel, device=device, dtype=dtype,
+            Options(gate, (0.0, zoneout), downsize, t_max, forget_bias, keep_reset, kernel),
+            device=device, dtype=dtype,
         )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from urgates.checks import choice, require
+
 POWER = 0.56  # Mahto et al. (2021) took it for English text, fixed, in the middle of three layers
 
 
@@ -23,8 +25,8 @@ def constant(units: int, forget_bias: float) -> Tensor:
 
 def chrono(units: int, t_max: float, generator: torch.Generator | None) -> Tensor:
     """b = log U[1, t_max - 1]: decay periods uniform on [2, t_max] steps, Eq. (17)."""
-    if not (t_max > 2 and math.isfinite(t_max)):
-        raise ValueError(f"t_max must be a finite number above 2 (steps), got {t_max!r}")
+    fine = t_max > 2 and math.isfinite(t_max)
+    require("t_max", fine, "be a finite number above 2 (steps)", t_max)
     draw = torch.rand(units, generator=generator, dtype=torch.float64)
     return (1 + draw * (t_max - 2)).log()
 
@@ -46,10 +48,8 @@ def power(units: int, hidden_size: int, generator: torch.Generator | None) -> Te
 
 
 def _bounded(units: int, hidden_size: int, generator: torch.Generator | None) -> Tensor:
-    if hidden_size < 2:
-        raise ValueError(
-            f"hidden_size must be at least 2 for uniform and power-law gates, got {hidden_size}"
-        )
+    expected = "be at least 2 for uniform and power-law gates"
+    require("hidden_size", hidden_size >= 2, expected, hidden_size)
     low = 1 / hidden_size
     draw = torch.rand(units, generator=generator, dtype=torch.float64)
     return low + draw * (1 - 2 * low)
@@ -81,8 +81,7 @@ def weights(kind: str, w_x: Tensor, w_h: Tensor) -> None:
 
     Truncation is at two deviations. Raises ValueError unless `kind` is one of `WEIGHT_INITS`.
     """
-    if kind not in WEIGHT_INITS:
-        raise ValueError(f"kind must be one of {', '.join(WEIGHT_INITS)}, got {kind!r}")
+    choice("kind", kind, WEIGHT_INITS)
     bound, joint = w_h.shape[-1] ** -0.5, w_x.shape[-1] + w_h.shape[-1]
     for w in (w_x, w_h):
         if kind == "torch":

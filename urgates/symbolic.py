@@ -17,6 +17,7 @@ from sympy.printing.c import C99CodePrinter
 from sympy.printing.str import StrPrinter
 
 from urgates.activations import SYMMETRIC
+from urgates.checks import refusal
 from urgates.heads import MIXED
 from urgates.starts import POWER
 
@@ -179,7 +180,8 @@ class _TritonPrinter(StrPrinter):
     def _print_Function(self, e):
         name = e.func.__name__
         if name not in self.functions:
-            raise ValueError(f"gate must use {sorted(self.functions)} in its formula, got {name!r}")
+            known = ", ".join(sorted(self.functions))
+            raise refusal("gate", f"use no functions but {known} in its formula", repr(name))
         first, *others = map(self._print, e.args)
         for x in others or [None]:  # Max and Min take any number, Triton's take two
             first = f"{self.functions[name]}({first}{f', {x}' if x else ''})"

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from urgates.cells import GRUCell, LSTMCell
+from urgates.checks import refusal, require
 from urgates.gated import Gated
 from urgates.gates import Gate, gate
 from urgates.rnn import GRU, LSTM
@@ -37,10 +38,10 @@ def from_torch(module: nn.Module, gate: str | Gate = "-", **options: Any) -> Gat
     found = [(theirs, ours) for theirs, ours in _OURS.items() if isinstance(module, theirs)]
     if not found:
         known = ", ".join(theirs.__name__ for theirs in _OURS)
-        raise ValueError(f"module must be one of torch.nn's {known}, got {type(module).__name__}")
+        raise refusal("module", f"be one of torch.nn's {known}", type(module).__name__)
     ours, layer = found[0][1], isinstance(module, nn.RNNBase)
-    if layer and module.proj_size:
-        raise ValueError(f"module must have proj_size 0, got {module.proj_size}")
+    projected = layer and module.proj_size
+    require("module", not projected, "have proj_size 0", projected)
     chosen = _can_be_torchs(gate, ours.cell, options.get("keep_reset", True))
     theirs = dict(module.named_parameters())
     names = ("input_size", "hidden_size", "bias", *(_LAYER if layer else ()))
@@ -68,8 +69,6 @@ def _can_be_torchs(name: str | Gate, cell: str, keep_reset: bool) -> Gate:
     elif not keep_reset:
         reason = "without keep_reset the reset gate's rows have no place"
     if reason:
-        raise ValueError(
-            f"gate must be one that can compute what torch's {cell.upper()} does, "
-            f"got {chosen.name!r}: {reason}"
-        )
+        expected = f"be one that can compute what torch's {cell.upper()} does"
+        raise refusal("gate", expected, repr(chosen.name), reason)
     return chosen

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from urgates.checks import choice, refusal
 from urgates.kernels import eager, memory, native, reference, triton
 from urgates.kernels.reference import Inputs, Recurrence, States, by_key, wide
 
@@ -65,9 +66,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     Raises:
         ValueError: for an unknown name, and for a back end that cannot run `r` on `x`.
     """
-    names = ["auto", "reference", *BACKENDS]
-    if kernel not in names:
-        raise ValueError(f"kernel must be one of {names}, got {kernel!r}")
+    choice("kernel", kernel, ("auto", "reference", *BACKENDS))
     if r is None or x is None:
         return kernel
     name = FASTEST.get(x.device.type, "eager") if kernel == "auto" else kernel
@@ -81,7 +80,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
         if kernel == "auto":
             _say_once(reason)
     if kernel != "auto":
-        raise ValueError(f"kernel {kernel!r} cannot run: {reason}")
+        raise refusal("kernel", "be one that can run this here", repr(kernel), reason)
     return "eager"
 
 
@@ -110,38 +109,21 @@ def _say_once(reason: str) -> None:
     warnings.warn(f"the slower kernel 'eager' runs: {reason}", stacklevel=2)
 
 
-def scan(
-    r: Recurrence,
-    x: Tensor,
-    w_x: Tensor,
-    b: Tensor | None,
-    w_h: Tensor,
-    b_u: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    keep_h: Tensor | None = None,
-    keep_c: Tensor | None = None,
-    kernel: str = "auto",
-) -> tuple[Tensor, Tensor]:
+def scan(r: Recurrence, given: Inputs, kernel: str = "auto") -> tuple[Tensor, Tensor]:
     """Run a gated recurrence over a sequence, for one model or for M of them at once.
 
     Args:
         r: cell and gate.
-        x: [T, B, I] or [M, T, B, I], the inputs.
-        w_x, b, w_h: [G, I], [G], [G, H] or [M, ...], weights and bias (or None) by rows of heads.
-        b_u: [H] or [M, H], bias inside a GRU's reset product, or None.
-        h0, c0: [B, H] or [M, B, H].
-        keep_h, keep_c: in [0, 1], broadcastable to the states over time, or None: how much of the
-            old state a step holds (zoneout, padding).
+        given: the tensors, all without the models' axis, or all with it (of size M or 1).
         kernel: "auto" or a name of `available()`.
     Returns:
         hidden states [T, B, H] or [M, T, B, H], and the last cell state (zeros for a GRU).
     Raises:
         ValueError: for tensors that do not fit together, and for a kernel that cannot run.
     """
-    given = Inputs(x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c)
     _check(r, given)
-    if x.dim() == 3:
+    single = given.x.dim() == 3
+    if single:
         given = Inputs._make(None if a is None else a.unsqueeze(0) for a in given)
     models = len(given.x)
     inputs = Inputs._make(None if a is None else a.expand(models, *a.shape[1:]) for a in given)
@@ -151,7 +133,7 @@ def scan(
     else:
         hs, c_last, *_ = _Scan.apply(r.key, kernel, torch.is_grad_enabled(), *inputs)
     # not hs[0], whose backward would fill and copy a tensor of zeros
-    return (hs.squeeze(0), c_last.squeeze(0)) if x.dim() == 3 else (hs, c_last)
+    return (hs.squeeze(0), c_last.squeeze(0)) if single else (hs, c_last)
 
 
 def _check(r: Recurrence, x: Inputs) -> None:
@@ -160,21 +142,21 @@ def _check(r: Recurrence, x: Inputs) -> None:
     shapes = {"w_x": (G, inputs), "b": (G,), "b_u": (H,), "h0": (B, H), "c0": (B, H)}
     rows = r.rows(H, r.downsize(G, H))
     if G != max(part.stop for part in rows.values()):
-        raise ValueError(f"w_h must have the rows of {', '.join(r.heads)}, got {G} for H = {H}")
+        raise refusal("w_h", f"have the rows of {', '.join(r.heads)}", f"{G} for H = {H}")
     for name, a in x._asdict().items():
         if a is None:
             continue
         if a.device != x.x.device:
-            raise ValueError(f"{name} must be on {x.x.device}, where x is, got {a.device}")
+            raise refusal(name, f"be on {x.x.device}, where x is", str(a.device))
         if a.dtype != x.x.dtype and name not in ("c0", "keep_h", "keep_c"):  # wide beside 16 bits
-            raise ValueError(f"{name} must be of {x.x.dtype}, as x is, got {a.dtype}")
+            raise refusal(name, f"be of {x.x.dtype}, as x is", str(a.dtype))
         shape, given = shapes.get(name), tuple(a.shape)
         if shape and given[-len(shape) :] != shape:
-            raise ValueError(f"{name} must have shape [..., {str(shape)[1:-1]}], got {list(given)}")
+            raise refusal(name, f"have shape [..., {str(shape)[1:-1]}]", str(list(given)))
         if name.startswith("keep") and any(
             n not in (1, full) for n, full in zip(given[-3:], (T, B, H), strict=True)
         ):
-            raise ValueError(f"{name} must broadcast to {[T, B, H]}, got {list(given)}")
+            raise refusal(name, f"broadcast to {[T, B, H]}", str(list(given)))
 
 
 # ------------------------------------------------------------------ torch.library ops
