@@ -48,12 +48,16 @@ limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is n
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import display
 from scipy.stats import spearmanr, wasserstein_distance
 
-from urgates.gates import decay_period
+from urgates.gates import reach
 from urgates.lab import Bench, figures, show_source
+from urgates.lab.book import memory_figures
+from urgates.lab.book import units as of_units
 from urgates.lab.book.claims import UNTESTABLE
-from urgates.lab.experiments.memory import ends, outcomes, thinned, words
+from urgates.lab.experiments import protocol
+from urgates.lab.experiments.memory import ends, outcomes, per_run, words
 from urgates.lab.experiments.seeds import above, all_of, below, leads
 from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
@@ -93,21 +97,8 @@ print(f"Adding   {' + '.join(f'{a:.3f}' for a in value[marked == 1])} = {total.i
 assert (tokens[0, :10].argmax(-1) == answer[0]).all() and marked.sum() == 2
 assert torch.isclose((value * marked).sum(), total[0])
 
-# %%
-tasks = pd.DataFrame({"step": np.arange(32), "token": tokens[0].argmax(-1)})
-tasks = tasks.assign(value=value, marked=marked.int())
-
-# %%
-fig, (top, bottom) = figures.subplots(2, 1, size=(9, 3.6), sharex=True)
-top.imshow(tokens[0].T, cmap="Greys", aspect="auto", origin="lower", vmax=1.4)
-top.axvspan(21.5, 31.5, color=figures.STYLE["O"]["color"], alpha=0.2, lw=0)
-top.annotate("now say the ten symbols", (26.5, 4.5), ha="center", va="center")
-top.annotate("remember …", (15.5, 4.5), ha="center", va="center", color="0.5")
-top.set(title="Copy", ylabel="token", yticks=range(0, 10, 3))
-bottom.bar(tasks.step, tasks.value, color=np.where(tasks.marked, "#d55e00", "0.8"))
-bottom.set(title="Adding: the sum of the two marked values", xlabel="time step", ylabel="value")
-for ax in (top, bottom):
-    ax.grid(False)
+# %% tags=["hide-input"]
+fig, tasks = memory_figures.both_tasks(tokens[0], numbers[0])
 bench.save(fig, "tasks", data=tasks)
 
 # %% [markdown]
@@ -136,10 +127,7 @@ bench.claim("G40", holds=all(within), ours=f"{no_memory['copy']:.3f}, {no_memory
 # Every number with its source. `paper` has the paper's values; these are the ones used here:
 
 # %%
-bench.protocol("copy")
-
-# %%
-bench.protocol("adding")
+display(bench.protocol("copy"), bench.protocol("adding"))
 
 # %% [markdown]
 # **Deviation D30.** The paper trains on Copy with $N = 500$ and Adding with $N = 2000$, at 256
@@ -181,8 +169,6 @@ bench.protocol("adding")
 # stack. Are the losses finite, and are the gates between 0 and 1?
 
 # %% tags=["nbval-ignore-output"]
-from urgates.lab.experiments import protocol
-
 live = Stack(Job(protocol("copy", "smoke"), "lstm", "UR", (1, 2, 3)), "cpu")
 losses = torch.stack([live.advance()["loss"] for _ in range(20)])
 print("mean loss of the first and the last five steps, by seed:")
@@ -215,15 +201,9 @@ assert all(0 <= g <= 1 for units in live.probe() for g in units["g"])
 
 # %%
 copy = bench.runs("copy")
+fig, plotted = memory_figures.losses(copy)
+bench.save(fig, "fig3_left", data=plotted, paper="Fig. 3 left", runs=copy)
 copy
-
-
-# %%
-if copy:
-    task = copy.protocol.make_task()
-    ylabel = f"cross-entropy, N = {task.length}"
-    fig, plotted = figures.memory_facets(thinned(copy), task.baseline, ylabel)
-    bench.save(fig, "fig3_left", data=plotted, paper="Fig. 3 left", runs=copy)
 
 # %% [markdown]
 # Colour is how the main gate starts; a dashed line has a refine gate, a dotted one master gates.
@@ -237,30 +217,23 @@ on_copy.round({"left": 3})
 
 # %% [markdown]
 # ## Copy: the verdicts
-
+#
+# What a few seeds can tell decides all verdicts below; a predicate that cannot tell says `None`:
 
 # %%
-def left_on(runs, *gates):
-    """The loss left of the baseline's by run, of some gates."""
-    return ends(runs.only(*gates)).left.dropna()
-
-
-def steps_on(runs, *gates):
-    """Steps until 10 % of the baseline's loss are left, by run, of some gates."""
-    return ends(runs.only(*gates)).steps.dropna()
-
+show_source(below, above, all_of, leads)
 
 # %%
 left = on_copy.left
 for name, g in {"G32-OR": "OR", "G32-UR": "UR", "G32-O": "O", "G32-C": "C"}.items():
     ours = f"loss left: {words(left, g)} of the baseline's"
-    bench.claim(name, holds=below(left_on(copy, g), 0.05), ours=ours, runs=copy.only(g))
+    bench.claim(name, holds=below(per_run(copy, "left", g), 0.05), ours=ours, runs=copy.only(g))
 for name, g in {"G34": "-", "G35-OM": "OM", "G35-UM": "UM", "G36": "R"}.items():
     ours = f"loss left: {words(left, g)} of the baseline's"
-    bench.claim(name, holds=below(-left_on(copy, g), -0.95), ours=ours, runs=copy.only(g))
+    bench.claim(name, holds=below(-per_run(copy, "left", g), -0.95), ours=ours, runs=copy.only(g))
 
 # %%
-u, ur = left_on(copy, "U"), left_on(copy, "UR")
+u, ur = (per_run(copy, "left", g) for g in ("U", "UR"))
 bench.claim(
     "G33",
     holds=all_of(below(u, 0.95), above(u, ur)),
@@ -268,7 +241,7 @@ bench.claim(
     runs=copy.only("U", "UR"),
 )
 four = ("OR", "UR", "O", "C")
-soon, late = (steps_on(copy, *pair) for pair in (four[:2], four[2:]))
+soon, late = (per_run(copy, "steps", *pair) for pair in (four[:2], four[2:]))
 bench.claim(
     "G37",
     holds=above(late, soon),
@@ -295,14 +268,9 @@ bench.claim(
 
 # %%
 adding = bench.runs("adding")
+fig, plotted = memory_figures.losses(adding)
+bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
 adding
-
-# %%
-if adding:
-    task = adding.protocol.make_task()
-    ylabel = f"mean squared error, N = {task.length}"
-    fig, plotted = figures.memory_facets(thinned(adding), task.baseline, ylabel)
-    bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
 
 # %%
 on_adding = outcomes(adding)
@@ -313,13 +281,13 @@ on_adding.round({"left": 3})
 left, refined = on_adding.left, ("R", "UR", "OR")
 for g in ("C", "O", "U", "R", "OM", "UM", "OR", "UR"):
     ours = f"loss left: {words(left, g)} of the baseline's"
-    holds = below(left_on(adding, g), 0.05)
+    holds = below(per_run(adding, "left", g), 0.05)
     bench.claim(f"G38-{g}", holds=holds, ours=ours, runs=adding.only(g))
 
 # %%
 bench.claim(
     "G38",
-    holds=below(-left_on(adding, "-"), -0.05),
+    holds=below(-per_run(adding, "left", "-"), -0.05),
     ours=f"loss left: {words(left, '-')} of the baseline's",
     runs=adding.only("-"),
 )
@@ -327,13 +295,13 @@ others = [g for g in adding.gates if g not in refined]
 first = f"{on_adding.steps[others].min():.0f}".replace("inf", "never")
 bench.claim(
     "G39",
-    holds=above(steps_on(adding, *others), steps_on(adding, *refined)),
+    holds=above(*(per_run(adding, "steps", *some) for some in (others, refined))),
     ours=f"steps to 10 %: {words(on_adding.steps, *refined)}; first of the others {first}",
     runs=adding,
 )
 both = [runs.only("UR", "-") for runs in (copy, adding)]
-solves = [below(left_on(runs, "UR"), 0.05) for runs in both]
-stays = [below(-left_on(runs, "-"), -0.95) for runs in both]
+solves = [below(per_run(runs, "left", "UR"), 0.05) for runs in both]
+stays = [below(-per_run(runs, "left", "-"), -0.95) for runs in both]
 ends_at = [words(table.left, "UR", "-") for table in (on_copy, on_adding)]
 bench.claim(
     "G77",
@@ -351,15 +319,10 @@ bench.claim(
 
 # %%
 full = bench.runs("copy", preset="paper")
+fig, plotted = memory_figures.losses(full, smoothed(full.frame, "loss", 200))
+bench.save(fig, "fig3_full_size", data=plotted, paper="Fig. 3 left", runs=full)
 last = full.frame.groupby("gate", sort=False).tail(10).groupby("gate", sort=False)
 pd.DataFrame({"steps": last.step.max(), "left": last.loss.mean() / Copy.baseline}).round(3)
-
-# %%
-if full:
-    ylabel = f"cross-entropy, N = {full.protocol.make_task().length}"
-    curves = smoothed(full.frame, "loss", 200)
-    fig, plotted = figures.memory_facets(curves, Copy.baseline, ylabel)
-    bench.save(fig, "fig3_full_size", data=plotted, paper="Fig. 3 left", runs=full)
 
 # %% [markdown]
 # ## Both tasks on one page
@@ -368,22 +331,8 @@ if full:
 
 # %%
 final = pd.concat({runs.protocol.task: ends(runs) for runs in (copy, adding)}, names=["task"])
-final = final[np.isfinite(final.left)].reset_index()
-lowest = final.left.min() / 2
-
-# %%
-if len(final):
-    fig, axes = figures.subplots(1, 2, size=(9, 3.8), sharey=True)
-    order = [g for g in copy.gates if g in set(final.gate)]
-    zones = {"solved": (lowest, 0.05, "#009e73"), "not learned": (0.95, 2, "0.3")}
-    for ax, task in zip(axes, ("copy", "adding"), strict=True):
-        figures.dots(ax, final[final.task == task], "left", order)
-        for word, (left, right, color) in zones.items():
-            ax.axvspan(left, right, color=color, alpha=0.12, lw=0)
-            ax.text(right, len(order) - 0.4, f"{word} ", ha="right", fontsize="small", va="center")
-        ax.set(xscale="log", xlim=(lowest, 2), ylim=(-0.6, len(order)), title=task.title())
-        ax.set(xlabel="loss left [of the baseline] (log scale)")
-    bench.save(fig, "ends", data=final, paper="Fig. 3", runs=copy)
+fig, plotted = memory_figures.what_is_left(final.reset_index(), copy.gates)
+bench.save(fig, "ends", data=plotted, paper="Fig. 3", runs=copy)
 
 # %% [markdown]
 # ## What the gates have become
@@ -400,15 +349,11 @@ if len(final):
 # acts on the memory.
 
 # %%
-moments = pd.MultiIndex.from_product([["f", "g"], ["before", "after"]])
-units = copy.probes.pivot(index=["gate", "seed", "unit"], columns="when", values=["f", "g"])
-units = units.reindex(columns=moments).astype(float).dropna()
-units.columns = [f"{name}_{when}" for name, when in moments]
+units = of_units.paired(copy)
 probed = units.index.unique("gate")
 print(f"{len(units)} units of {len(probed)} gates")
 
 
-# %%
 def median_of(measure):
     """By gate, the median over the seeds of a measure of a model's units."""
     by_model = {key: measure(part) for key, part in units.groupby(["gate", "seed"])}
@@ -432,25 +377,10 @@ fig4.round(3)
 # "Moved" is the Wasserstein distance between the histograms before and after: how far the average
 # unit would have to travel. Outlines below are the start, filled bars the end; all seeds together.
 
-# %%
+# %% tags=["hide-input"]
 panels = [("UR", "f"), ("UR", "g"), ("R", "g"), ("U", "f"), ("C", "f"), ("-", "f")]
-panels = [(g, which) for g, which in panels if g in probed]
-plotted = []
-
-# %%
-if panels:
-    fig, axes = figures.subplots(2, 3, size=(8.6, 4.4), sharex=True)
-    for ax, (g, which) in zip(axes.flat, panels, strict=False):
-        before, after = (units.loc[g][f"{which}_{when}"] for when in ("before", "after"))
-        plotted.append(figures.histogram(ax, g, before, after).assign(shown=which))
-        kind = {"f": "main gate f", "g": "effective gate g"}[which]
-        ax.set(title=f"{g}: {kind}" if g in ("R", "UR") else figures.style(g)["label"], xlabel="")
-    for ax in axes.flat[len(panels) :]:
-        ax.set_axis_off()
-    for ax in axes[1]:
-        ax.set_xlabel("mean activation of a unit")
-    axes.flat[len(panels) - 1].legend(loc="upper left")
-    bench.save(fig, "fig4", data=pd.concat(plotted), paper="Fig. 4", runs=copy)
+fig, plotted = figures.before_after(units, [(g, which) for g, which in panels if g in probed])
+bench.save(fig, "fig4", data=plotted, paper="Fig. 4", runs=copy)
 
 # %% [markdown]
 # *Reading the figure:* the paper says that C starts at the right end and stays, `-` stays too low,
@@ -465,20 +395,9 @@ if panels:
 # sequence: can any unit of the gate span it?
 
 # %%
-microscope = [
-    pd.DataFrame({"gate": g, "when": when, "D": D, "share": (np.arange(len(D)) + 1) / len(D)})
-    for when in ("before", "after")
-    for g in ("-", "C", "U", "UR")
-    if g in probed
-    for D in [np.sort(1 / (1 - units.loc[g][f"g_{when}"].clip(upper=1 - 1e-6)))[::-1]]
-]
-
-# %%
-if microscope:
-    fig, axes = figures.subplots(1, 2, size=(8.6, 3.5), sharey=True, sharex=True)
-    figures.period_tails(axes, microscope, copy.protocol.make_task().length + 20)
-    figures.legend(fig, [g for g in ("-", "C", "U", "UR") if g in probed])
-    bench.save(fig, "timescales", data=pd.concat(microscope), paper="Fig. 4", runs=copy)
+T = copy.protocol.make_task().length + 20
+fig, plotted = figures.timescales(copy.probes, ("-", "C", "U", "UR"), T)
+bench.save(fig, "timescales", data=plotted, paper="Fig. 4", runs=copy)
 
 # %% [markdown]
 # ## Units on the move
@@ -489,30 +408,12 @@ if microscope:
 
 # %%
 walkers = [g for g in ("R", "OR", "UR") if g in probed]
-moves = units.reset_index()
-moves = moves[moves.gate.isin(walkers) & (moves.seed == moves.seed.min())]
-f = np.linspace(0, 1, 101)
 for when in ("before", "after"):
-    f_mean, g_mean = moves[f"f_{when}"], moves[f"g_{when}"]
-    assert (g_mean >= f_mean**2 - 1e-4).all() and (g_mean <= 1 - (1 - f_mean) ** 2 + 1e-4).all()
+    low, high = reach(units.loc[walkers, f"f_{when}"])
+    assert units.loc[walkers, f"g_{when}"].between(low - 1e-4, high + 1e-4).all()
 
-# %%
-if walkers:
-    size = (2.6 * len(walkers), 3)
-    fig, axes = figures.subplots(1, len(walkers), size=size, sharey=True, squeeze=False)
-    for ax, g in zip(axes[0], walkers, strict=True):
-        m, color = moves[moves.gate == g], figures.style(g)["color"]
-        ax.fill_between(f, f**2, 1 - (1 - f) ** 2, color=color, alpha=0.12, lw=0)
-        ax.plot(f, f, color="0.6", lw=0.8, ls="--")
-        way = m.f_after - m.f_before, m.g_after - m.g_before
-        arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.003}
-        ax.quiver(m.f_before, m.g_before, *way, color=color, **arrows)
-        ax.plot(m.f_before, m.g_before, "o", ms=2.5, color="0.4", label="before")
-        ax.plot(m.f_after, m.g_after, "o", ms=4, color=color, label="after")
-        ax.set(title=g, xlabel="main gate f", aspect="equal")
-    axes[0, 0].set_ylabel("effective gate g")
-    axes[0, 0].legend(loc="lower right")
-    bench.save(fig, "moving_units", data=moves, paper="Fig. 4", runs=copy)
+fig, moves = figures.moving_units(units, walkers)
+bench.save(fig, "moving_units", data=moves, paper="Fig. 4", runs=copy)
 
 # %% [markdown]
 # ## Fig. 4: the verdicts
@@ -523,11 +424,10 @@ if walkers:
 # long units both move by less than a quarter of what UR's move. *Too small*: no unit is long.
 
 # %%
-T = copy.protocol.make_task().length + 20
 measures = {
     "extreme": lambda g: ((g < 0.1) | (g > 0.9)).mean(),
-    "long": lambda g: (decay_period(g.clip(upper=1 - 1e-6)) >= T / 2).mean(),
-    "max D": lambda g: decay_period(g.clip(upper=1 - 1e-6)).max(),
+    "long": lambda g: (of_units.periods(g) >= T / 2).mean(),
+    "max D": lambda g: of_units.periods(g).max(),
 }
 of_model = units.groupby(["gate", "seed"])
 shares = {
@@ -608,9 +508,7 @@ bench.claim(
 # From the runs' own records:
 
 # %%
-for runs in (copy, adding):
-    if runs:
-        print(runs.cost)
+bench.cost(copy, adding)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

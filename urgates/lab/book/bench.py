@@ -313,8 +313,9 @@ def _show(picture: Path, texts: Mapping[str, str]) -> None:
         display(Markdown(f"*How to read it.* {texts['read']}"))
 
 
-def show_source(thing):
-    """The library's source of a function or class, as a Markdown cell output."""
+def show_source(*things):
+    """The library's source of functions or classes, as a Markdown cell output."""
     from IPython.display import Markdown
 
-    return Markdown(f"```python\n{inspect.getsource(thing).rstrip()}\n```")
+    sources = "\n\n\n".join(inspect.getsource(thing).rstrip() for thing in things)
+    return Markdown(f"```python\n{sources}\n```")

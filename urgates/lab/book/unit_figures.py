@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from urgates.gates import refine
+from urgates.gates import reach
 from urgates.lab.book import units as of_units
 from urgates.lab.book.look import legend, style, subplots
 
@@ -147,14 +147,16 @@ def moving_units(units: pd.DataFrame, gates: Sequence[str]) -> tuple[Figure, pd.
     """Each unit's way from its start to its end, over the band of a refine gate; a panel per gate.
 
     Args:
-        units: rows of `units.paired`, of one network a gate.
+        units: rows of `units.paired`; the networks of the first seed are drawn.
     """
-    size = (2.6 * max(len(gates), 1), 3)
-    fig, axes = subplots(1, max(len(gates), 1), size=size, sharey=True, squeeze=False)
+    moves = units.reset_index()
+    moves = moves[moves.gate.isin(gates) & (moves.seed == moves.seed.min())]
+    columns = max(len(gates), 1)
+    fig, axes = subplots(1, columns, size=(2.6 * columns, 3), sharey=True, squeeze=False)
     f = np.linspace(0, 1, 101)
     for ax, gate in zip(axes[0], gates, strict=False):
-        m, color = units.loc[gate], style(gate)["color"]
-        ax.fill_between(f, refine(f, 0), refine(f, 1), color=color, alpha=0.12, lw=0)
+        m, color = moves[moves.gate == gate], style(gate)["color"]
+        ax.fill_between(f, *reach(f), color=color, alpha=0.12, lw=0)
         ax.plot(f, f, color="0.6", lw=0.8, ls="--")
         way = m.f_after - m.f_before, m.g_after - m.g_before
         arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.003}
@@ -164,5 +166,4 @@ def moving_units(units: pd.DataFrame, gates: Sequence[str]) -> tuple[Figure, pd.
         ax.set(title=gate, xlabel="main gate f", aspect="equal")
         axes[0, 0].legend(loc="lower right")
     axes[0, 0].set_ylabel("effective gate g")
-    moves = units.reset_index()
-    return fig, moves[moves.gate.isin(gates)]
+    return fig, moves

@@ -113,6 +113,11 @@ def ends(runs: Runs) -> pd.DataFrame:
     return pd.concat(found, names=["gate", "seed"])
 
 
+def per_run(runs: Runs, column: str, *gates: str) -> pd.Series:
+    """A column of `ends`, "left" or "steps", of the finished runs of some gates."""
+    return ends(runs.only(*gates))[column].dropna()
+
+
 def outcomes(runs: Runs) -> pd.DataFrame:
     """By gate: medians of `ends` over the seeds, and how it ended, `ours`.
 
