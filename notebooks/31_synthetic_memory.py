@@ -49,7 +49,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import display
-from scipy.stats import spearmanr, wasserstein_distance
+from scipy.stats import wasserstein_distance
 
 from urgates.gates import reach
 from urgates.lab import Bench, figures, show_source
@@ -58,7 +58,7 @@ from urgates.lab.book import units as of_units
 from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments import protocol
 from urgates.lab.experiments.memory import ends, outcomes, per_run, words
-from urgates.lab.experiments.seeds import above, all_of, below, leads
+from urgates.lab.experiments.seeds import above, all_of, below, leads, rank_correlation
 from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
 from urgates.lab.store.runs import smoothed
@@ -493,8 +493,8 @@ bench.claim(
     runs=copy.only("-"),
 )
 after = shares["long", "after"].groupby("gate").median().reindex(copy.gates)
-ranked = pd.DataFrame({"long": after, "left": on_copy.left}).dropna()
-rho = spearmanr(ranked.long, -ranked.left).statistic if ranked.nunique().min() > 1 else np.nan
+ranked = pd.DataFrame({"long": after, "solved": -on_copy.left}).dropna()
+rho = rank_correlation(ranked)
 bench.claim(
     "G46",
     holds=True if rho > 0.6 else False if rho < 0 else None,

@@ -47,13 +47,13 @@ import hashlib
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 
 from urgates.lab import Bench, figures, show_source
+from urgates.lab.book import image_figures
 from urgates.lab.book.contenders import Case
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
-from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
-from urgates.lab.experiments.seeds import leads
+from urgates.lab.experiments.images import accuracies, best_run, best_stable, by_gate
+from urgates.lab.experiments.seeds import above, all_of, leads, rank_correlation
 from urgates.lab.tasks import Pixels, bit_reversal
 
 bench = Bench("32_pixel_images", preset, recompute, seeds, gates, device, limit_minutes)
@@ -117,22 +117,14 @@ assert beyond > 0 and elsewhere > 0
 #
 # Left the image; then the same image coloured by *when* each pixel is read, dark first:
 
-# %%
+# %% tags=["hide-input"]
 when = torch.empty(784, dtype=torch.long)
 when[order] = torch.arange(784)
 reading = pd.DataFrame({"pixel": np.arange(784), "ink": scanline, "permuted_step": when})
-
-# %%
-fig, axes = figures.subplots(1, 3, size=(9.2, 3.1))
-axes[0].imshow(image, cmap="Greys")
-for ax, steps in ((axes[1], torch.arange(784)), (axes[2], when)):
-    shown = ax.imshow(steps.view(28, 28), cmap="viridis")
-for ax, title in zip(axes, ("image", "scanline order", "bit-reversal order"), strict=True):
-    ax.set(title=title, xticks=[], yticks=[])
-fig.colorbar(shown, ax=axes, label="read at step", shrink=0.8)
+fig = image_figures.reading_order(image.numpy(), when.view(28, 28).numpy())
 bench.save(fig, "reading_order", data=reading)
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(2, 1, size=(9.2, 3.2), sharex=True, sharey=True)
 for ax, x, title in (
     (axes[0], scanline, "scanline: strokes are bursts, 28 steps apart"),
@@ -273,12 +265,9 @@ table = accuracies(pmnist)
 medians = best_stable(table)
 medians.reindex(pmnist.gates).round({"valid": 1, "test": 1})
 
-# %%
-if pmnist:
-    fig, axes = figures.subplots(1, 2, size=(9.6, 4), sharey=True)
-    plotted = figures.accuracy_curves(axes, at_best_rate(pmnist.frame, table))
-    figures.legend(fig, pmnist.read)
-    bench.save(fig, "fig5a", data=plotted, paper="Fig. 5a, reduced scale", runs=pmnist)
+# %% tags=["hide-input"]
+fig, plotted = image_figures.learning(pmnist, table)
+bench.save(fig, "fig5a", data=plotted, paper="Fig. 5a, reduced scale", runs=pmnist)
 
 # %% [markdown]
 # Training accuracy is measured on batches while learning, so it needs no extra passes and shows the
@@ -287,20 +276,17 @@ if pmnist:
 # The order we find, and in grey the order of the paper. The axes differ on purpose: another width,
 # another length of training, another choice of the best.
 
-# %%
-if pmnist:
-    p = pmnist.protocol
-    fig, (ours, theirs) = figures.subplots(1, 2, size=(9.2, 3.9), sharey=True)
-    row = "pMNIST"
-    data = figures.ranking(ours, theirs, table, TABLE_2[row], TABLE_2_DIVERGED[row])
-    ours.set_title(f"ours, {p.preset}: H = {p.hidden}, {p.steps:,} steps")
-    theirs.set_title("the paper: H = 512, 150 epochs", color="0.5")
-    bench.save(fig, "ranking", data=data, paper="Table 2, reduced scale", runs=pmnist)
+# %% tags=["hide-input"]
+fig, data = image_figures.beside_table_2(pmnist, table, "pMNIST")
+bench.save(fig, "ranking", data=data, paper="Table 2, reduced scale", runs=pmnist)
 
 # %% [markdown]
 # ## The verdict
 #
-# UR's seeds above those of every other gate; where ranges overlap, nobody can tell.
+# UR's seeds above those of every other gate; where ranges overlap, nobody can tell:
+
+# %%
+show_source(above, all_of, leads)
 
 # %%
 score = (best_run(table) if preset == "paper" else medians).valid
@@ -314,12 +300,11 @@ bench.claim(
 )
 
 # %%
-both = pd.concat([score, TABLE_2.pMNIST], axis=1, keys=["ours", "paper"]).dropna()
-if len(both) > 2:
-    rho = spearmanr(both.ours, both.paper).statistic
-    print(f"rank correlation of our order with Table 2's: {rho:.2f}, {len(both)} gates")
-    ahead = both.ours.drop("-", errors="ignore") - both.ours.get("-", np.nan)
-    print(f"ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants")
+both = pd.concat([score, TABLE_2.pMNIST], axis=1).dropna()
+rho = rank_correlation(both)
+print(f"rank correlation of our order with Table 2's: {rho:.2f}, {len(both)} gates")
+ahead = score.drop("-", errors="ignore") - score.get("-", np.nan)
+print(f"ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants")
 
 # %% [markdown]
 # Does that order last? Three gates went on to three epochs
@@ -345,12 +330,10 @@ scanline = accuracies(smnist)
 easy = best_stable(scanline)
 easy.reindex([g for g in smnist.gates if g in easy.index]).round({"valid": 1, "test": 1})
 
-# %%
-if smnist:
-    fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
-    plotted = figures.accuracy_curves(axes, at_best_rate(smnist.frame, scanline))
-    figures.legend(fig, [g for g in smnist.read if g in easy.index])
-    bench.save(fig, "smnist", data=plotted, paper="§3.2, reduced scale", runs=smnist)
+# %% tags=["hide-input"]
+shown = [g for g in smnist.read if g in easy.index]
+fig, plotted = image_figures.learning(smnist, scanline, shown)
+bench.save(fig, "smnist", data=plotted, paper="§3.2, reduced scale", runs=smnist)
 
 # %%
 common = pd.concat([easy.valid, medians.valid], axis=1, keys=["scanline", "permuted"]).dropna()
@@ -379,9 +362,7 @@ rate.assign(ratio=(1 / speed.ratio).round(2))
 # From the runs' own records:
 
 # %%
-for runs in (pmnist, smnist):
-    if runs:
-        print(runs.cost)
+bench.cost(pmnist, smnist)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

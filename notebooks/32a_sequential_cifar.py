@@ -44,12 +44,12 @@ limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is n
 # %% tags=["nbval-ignore-output"]
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
-from urgates.lab import Bench, figures
+from urgates.lab import Bench, show_source
+from urgates.lab.book import image_figures
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
-from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
-from urgates.lab.experiments.seeds import above, all_of, leads
+from urgates.lab.experiments.images import accuracies, best_run, best_stable, by_gate
+from urgates.lab.experiments.seeds import above, all_of, leads, rank_correlation
 
 bench = Bench("32a_sequential_cifar", preset, recompute, seeds, gates, device, limit_minutes)
 bench
@@ -102,37 +102,30 @@ table = accuracies(scifar)
 medians = best_stable(table)
 medians.reindex(scifar.gates).round({"valid": 1, "test": 1})
 
-# %%
-if scifar:
-    fig, axes = figures.subplots(1, 2, size=(9.6, 4), sharey=True)
-    plotted = figures.accuracy_curves(axes, at_best_rate(scifar.frame, table))
-    for ax in axes:
-        figures.level(ax, 0.1, "guessing")
-    figures.legend(fig, scifar.read)
-    bench.save(fig, "fig5b", data=plotted, paper="Fig. 5b, reduced scale", runs=scifar)
+# %% tags=["hide-input"]
+fig, plotted = image_figures.learning(scifar, table, guessing=True)
+bench.save(fig, "fig5b", data=plotted, paper="Fig. 5b, reduced scale", runs=scifar)
 
-# %%
-if scifar:
-    fig, (ours, theirs) = figures.subplots(1, 2, size=(9.2, 3.9), sharey=True)
-    data = figures.ranking(ours, theirs, table, TABLE_2[row], TABLE_2_DIVERGED[row])
-    ours.set_title(f"ours, {preset}: H = {p.hidden}, {p.steps:,} steps")
-    theirs.set_title("the paper: H = 512, 100 epochs", color="0.5")
-    bench.save(fig, "ranking", data=data, paper="Table 2, reduced scale", runs=scifar)
+# %% tags=["hide-input"]
+fig, data = image_figures.beside_table_2(scifar, table, row)
+bench.save(fig, "ranking", data=data, paper="Table 2, reduced scale", runs=scifar)
 
 # %%
 score = (best_run(table) if preset == "paper" else medians).valid
-both = pd.concat([score, TABLE_2[row]], axis=1, keys=["ours", "paper"]).dropna()
-if len(both) > 2:
-    rho = spearmanr(both.ours, both.paper).statistic
-    print(f"rank correlation of our order with the paper's: {rho:.2f}, {len(both)} gates")
-    ahead = (both.ours - both.ours.get("-", np.nan)).drop("-", errors="ignore")
-    print(f"ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants")
-    print(ahead.sort_values(ascending=False).round(1).to_string())
+both = pd.concat([score, TABLE_2[row]], axis=1).dropna()
+rho = rank_correlation(both)
+print(f"rank correlation of our order with the paper's: {rho:.2f}, {len(both)} gates")
+ahead = (score - score.get("-", np.nan)).drop("-", errors="ignore")
+print(f"ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants")
+print(ahead.sort_values(ascending=False).round(1).to_string())
 
 # %% [markdown]
 # ## The verdicts
 #
 # R's seeds above those of every other gate, and at least one of its runs diverged:
+
+# %%
+show_source(above, all_of, leads)
 
 # %%
 rank = score.rank(ascending=False)
@@ -171,8 +164,7 @@ bench.claim(
 # ## What it costs
 
 # %%
-if scifar:
-    print(scifar.cost)
+bench.cost(scifar)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -47,14 +47,14 @@ limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is n
 # %% tags=["nbval-ignore-output"]
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from urgates import GRU
-from urgates.lab import Bench, figures
+from urgates.lab import Bench, show_source
+from urgates.lab.book import image_figures
 from urgates.lab.book.claims import IMPRECISE, UNTESTABLE
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
-from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable, by_gate
-from urgates.lab.experiments.seeds import above, all_of
+from urgates.lab.experiments.images import accuracies, best_run, best_stable, by_gate
+from urgates.lab.experiments.seeds import above, all_of, rank_correlation
 
 bench = Bench("32b_gru", preset, recompute, seeds, gates, device, limit_minutes)
 bench
@@ -119,12 +119,9 @@ table = accuracies(gru)
 medians = best_stable(table)
 medians.reindex(gru.gates).round({"valid": 1, "test": 1})
 
-# %%
-if gru:
-    fig, axes = figures.subplots(1, 2, size=(9.6, 4), sharey=True)
-    plotted = figures.accuracy_curves(axes, at_best_rate(gru.frame, table))
-    figures.legend(fig, gru.read)
-    bench.save(fig, "gru", data=plotted, paper="Table 2, reduced scale", runs=gru)
+# %% tags=["hide-input"]
+fig, plotted = image_figures.learning(gru, table)
+bench.save(fig, "gru", data=plotted, paper="Table 2, reduced scale", runs=gru)
 
 # %% [markdown]
 # ## LSTM and GRU side by side
@@ -152,28 +149,9 @@ starred(TABLE_2, TABLE_2_DIVERGED).T
 # %% [markdown]
 # The same two tables as what each variant gains over its plain cell, in points:
 
-
-# %%
-def gains(values):
-    """What each gate gains over "-" [points]."""
-    return (values - values.loc["-"]).drop("-")
-
-
-if "-" in ours.index:
-    fig, axes = figures.subplots(1, 3, size=(9.6, 3.8), sharey=True, sharex=True)
-    parts = []
-    for ax, column, theirs in zip(axes, ours, TABLE_2, strict=True):
-        gain = pd.DataFrame({"ours": gains(ours[column]), "paper": gains(TABLE_2[theirs])})
-        gain = gain.reindex(gains(ours).index).rename_axis("gate").reset_index()
-        parts.append(gain.assign(row=column, paper_row=theirs))
-        paper = ax.plot(gain.paper[::-1], range(len(gain)), "o", color="0.6", ms=7)
-        figures.dots(ax, gain, "ours")
-        ax.axvline(0, color="0.3", lw=1)
-        ax.set(title=column if column == theirs else f"{column}; paper: {theirs.split()[0]}")
-        ax.set_xlabel("gain over the plain cell [points]")
-    look = {"loc": "outside lower center", "frameon": False}
-    fig.legend(paper, ["the paper (in colour: ours)"], **look)
-    bench.save(fig, "table2", data=pd.concat(parts), paper="Table 2", runs=list(groups.values()))
+# %% tags=["hide-input"]
+fig, plotted = image_figures.gains(ours)
+bench.save(fig, "table2", data=plotted, paper="Table 2", runs=list(groups.values()))
 
 # %% [markdown]
 # ## The verdicts
@@ -183,6 +161,9 @@ if "-" in ours.index:
 #
 # Each pair of gates differs in one choice. Is the first one better, with all its seeds, in every
 # row? *Generally* means in more than half of the pairs.
+
+# %%
+show_source(above, all_of)
 
 
 # %%
@@ -279,14 +260,12 @@ for source, values, columns in (
     ("paper", TABLE_2, ["sCIFAR", "sCIFAR (GRU)"]),
     ("ours", ours, pair),
 ):
-    both = values[columns].dropna()
-    if len(both) > 3:
-        rho = [spearmanr(part).statistic for part in (both.drop("-", errors="ignore"), both)]
-        print(f"{source:6} eight variants {rho[0]:.2f}, with the plain cell {rho[1]:.2f}")
+    both = values[columns]
+    rho = [rank_correlation(part) for part in (both.drop("-", errors="ignore"), both)]
+    print(f"{source:6} eight variants {rho[0]:.2f}, with the plain cell {rho[1]:.2f}")
 
 # %%
-both = ours[pair].dropna()
-rho = spearmanr(both.drop("-", errors="ignore")).statistic if len(both) > 3 else np.nan
+rho = rank_correlation(ours[pair].drop("-", errors="ignore"))
 bench.claim(
     "G58",
     holds=bool(rho > 0.5),
@@ -342,7 +321,7 @@ bench.claim(
     ours=f"ranks {', '.join(map(str, places))}; no seed diverged",
 )
 rows = T[["sCIFAR", "sCIFAR (GRU)"]]
-alike = [spearmanr(part).statistic for part in (rows.drop("-"), rows)]
+alike = [rank_correlation(part) for part in (rows.drop("-"), rows)]
 bench.claim(
     "G58T",
     holds=bool(alike[0] > 0.5),
@@ -353,8 +332,7 @@ bench.claim(
 # ## What it costs
 
 # %%
-if gru:
-    print(gru.cost)
+bench.cost(gru)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -48,7 +48,8 @@ import pandas as pd
 import torch
 
 from urgates import LSTM
-from urgates.lab import Bench, figures
+from urgates.lab import Bench, show_source
+from urgates.lab.book import image_figures
 from urgates.lab.book.claims import IMPRECISE, UNTESTABLE
 from urgates.lab.experiments.image_tables import NON_RECURRENT, TABLE_3
 from urgates.lab.experiments.images import accuracies, best_stable
@@ -181,26 +182,10 @@ ours.round(1)
 # %% [markdown]
 # Medians over the seeds of the test accuracy at the best validation. Beside the published ones:
 
-# %%
-fig, (left, right) = figures.subplots(1, 2, size=(9.6, 4))
-marks, parts = dict(zip(columns.values(), "o^D", strict=True)), []
-for y, name in enumerate(reversed(models)):
-    color = figures.style("UR" if "UR" in name else "-")["color"]
-    for shift, (task, mark) in zip((0.2, 0, -0.2), marks.items(), strict=True):
-        t = tables[name, task].assign(model=name, task=task, y=y)
-        left.plot(t.test, t.y + shift, mark, color=color, ms=6, alpha=0.7)
-        parts.append(t)
-for task, mark in marks.items():
-    right.plot(TABLE_3[task].to_numpy()[::-1], range(len(TABLE_3)), mark, color="0.5", label=task)
-left.set(yticks=range(len(models)), yticklabels=list(models)[::-1], title=f"ours, {preset}")
-right.set(yticks=range(len(TABLE_3)), yticklabels=TABLE_3.index[::-1], title="the paper's Table 3")
-for ax in (left, right):
-    ax.set_xlabel("test accuracy [%]")
-fig.legend(loc="outside lower center", ncols=3, frameon=False)
-data = pd.concat(parts)
-if len(data):
-    groups = list(runs_of.values())
-    bench.save(fig, "table3", data=data, paper="Table 3, reduced scale", runs=groups)
+# %% tags=["hide-input"]
+fig, data = image_figures.beside_table_3(tables, preset)
+groups = list(runs_of.values())
+bench.save(fig, "table3", data=data, paper="Table 3, reduced scale", runs=groups)
 
 # %% [markdown]
 # ## The verdicts
@@ -220,6 +205,9 @@ bench.claim(
 # %% [markdown]
 # UR against the LSTM on sequential CIFAR, all seeds of one above all seeds of the other; at the
 # paper's scale by at least five points.
+
+# %%
+show_source(above, all_of)
 
 
 # %%
@@ -252,10 +240,8 @@ bench.claim(
 # ## What it costs
 
 # %%
-for name in ("UR-LSTM + zoneout", "UR-GRU + zoneout"):
-    for runs in models[name].values():
-        if runs:
-            print(runs.cost)
+trained = ("UR-LSTM + zoneout", "UR-GRU + zoneout")
+bench.cost(*(runs for name in trained for runs in models[name].values()))
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -43,7 +43,8 @@ limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is n
 import numpy as np
 import pandas as pd
 
-from urgates.lab import Bench, figures
+from urgates.lab import Bench
+from urgates.lab.book import image_figures
 from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments.images import accuracies, best_run, best_stable
 from urgates.starts import WEIGHT_INITS
@@ -71,25 +72,10 @@ print(f"rates {', '.join(map(str, p.sweep))}; {len(swept['lstm'].paths)} LSTMs i
 # **Deviation D50.** At preset `laptop` the sweep leaves out 2e-4, with which nothing would be
 # learned in so few steps, and adds 8e-3, to look for where training breaks.
 
-# %%
-fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
-for ax, (cell, table) in zip(axes, tables.items(), strict=True):
-    for name, part in table.groupby("gate", sort=False):
-        look = figures.style(name)
-        median = part.groupby("lr").valid.median()
-        ax.plot(median.index, median, **look, lw=1.8)
-        ax.plot(part.lr, part.valid, ls="", marker=".", color=look["color"], alpha=0.5)
-        fallen = part[part.diverged]
-        ax.plot(fallen.lr, fallen.valid, "x", color=look["color"], ms=9)
-    ax.set(xscale="log", xlabel="learning rate (log scale)", title=cell.upper())
-    ax.set_xticks(p.sweep, [f"{rate:g}" for rate in p.sweep])
-    ax.minorticks_off()
-axes[0].set_ylabel("best validation accuracy [%]")
-figures.legend(fig, ("-", "UR"))
-both = [runs for runs in swept.values() if runs]
-if both:
-    data = pd.concat(tables.values())
-    bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=both)
+# %% tags=["hide-input"]
+both = list(swept.values())
+fig, data = image_figures.by_rate(tables, p.sweep, ("-", "UR"))
+bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=both)
 
 # %% [markdown]
 # Table 2's view, the best run of any rate, beside Fig. 5's, the best rate at which no seed
@@ -129,7 +115,7 @@ bench.claim(
     "G64",
     holds=UNTESTABLE,
     ours=f"one width only, {widths[0]}: {int(every.diverged.sum())} of {len(every)} diverged",
-    runs=both or list(swept.values()),
+    runs=both,
 )
 
 # %% [markdown]
@@ -161,9 +147,8 @@ if preset != "paper":
         "mean of logits": bench.runs("pmnist-mean-logits").only("UR"),
         "loss at all steps": bench.runs("pmnist-all-steps").only("UR"),
     }
-read = {name: best_stable(accuracies(runs)) for name, runs in scored.items() if runs}
-table = pd.concat({name: part.loc["UR"] for name, part in read.items()}, axis=1).T if read else None
-table
+read = {name: best_stable(accuracies(runs)).reindex(["UR"]) for name, runs in scored.items()}
+pd.DataFrame({name: part.loc["UR"] for name, part in read.items()}).T
 
 # %% [markdown]
 # ## The GRU's reset gate
@@ -173,7 +158,7 @@ table
 
 # %%
 bare = bench.runs("pmnist", "gru-no-reset", gates=("-", "UR"))
-kept = accuracies(swept["gru"].at(p.lr)) if swept["gru"] else accuracies(swept["gru"])
+kept = accuracies(swept["gru"].at(p.lr))
 gates_of = {"with": best_stable(kept).valid, "without": best_stable(accuracies(bare)).valid}
 pd.DataFrame(gates_of).round(1)
 
@@ -181,9 +166,7 @@ pd.DataFrame(gates_of).round(1)
 # ## What it costs
 
 # %%
-for runs in (*swept.values(), *list(scored.values())[1:], bare):
-    if runs:
-        print(runs.cell, runs.cost)
+bench.cost(*swept.values(), *list(scored.values())[1:], bare)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -46,7 +46,9 @@ import pandas as pd
 import torch
 
 from urgates.gates import band, decay_period, refine
-from urgates.lab import Bench, figures
+from urgates.lab import Bench, figures, show_source
+from urgates.lab.book import memory_figures
+from urgates.lab.book import units as of_units
 from urgates.lab.experiments.seeds import above, all_of, below
 from urgates.lab.learners.networks import build
 from urgates.lab.store.runs import final_loss, smoothed
@@ -155,66 +157,37 @@ forgetting = bench.runs("forgetting")
 forgetting
 
 # %%
-if forgetting:
-    task = forgetting.protocol.make_task()
-    ylabel = f"mean squared error, N = {task.length}"
-    by_gate = {g: figures.style(g)["label"] for g in forgetting.read}
-    frame = smoothed(forgetting.frame, "loss", 200)
-    fig, plotted = figures.memory_facets(frame, task.baseline, ylabel, by=by_gate.get)
-    bench.save(fig, "curves", data=plotted, paper="§E.1", runs=forgetting)
+by_gate = {g: figures.style(g)["label"] for g in forgetting.read}
+curves = smoothed(forgetting.frame, "loss", 200)
+fig, plotted = memory_figures.losses(forgetting, curves, by=by_gate.get)
+bench.save(fig, "curves", data=plotted, paper="§E.1", runs=forgetting)
 
 # %%
-moments = pd.MultiIndex.from_product([["f", "g"], ["before", "after"]])
-units = forgetting.probes.pivot(index=["gate", "seed", "unit"], columns="when", values=["f", "g"])
-units = units.reindex(columns=moments).astype(float).dropna()
-units.columns = [f"{name}_{when}" for name, when in moments]
+units = of_units.paired(forgetting)
 probed = list(units.index.unique("gate"))
 print(f"{len(units)} units of {len(probed)} gates")
 
-# %%
-if probed:
-    fig, axes = figures.subplots(1, len(probed), size=(8.4, 3.2), sharey=True, squeeze=False)
-    plotted, edges = [], 2.0 ** np.arange(0, 14.25, 0.25)
-    for ax, g in zip(axes[0], probed, strict=True):
-        moments = units.loc[g].g_before, units.loc[g].g_after
-        before, after = (decay_period(m).clip(upper=edges[-1]) for m in moments)
-        plotted.append(figures.histogram(ax, g, before, after, edges=edges))
-        ax.axvline(500, color="0.4", lw=1, ls=":")
-    axes[0, 0].annotate(" N = 500", (500, 0.9), color="0.3")
-    axes[0, 0].legend(loc="center left", frameon=False)
-    bench.save(fig, "fig9", data=pd.concat(plotted), paper="Fig. 9", runs=forgetting)
+fig, axes, plotted = figures.period_histograms(units, probed, 2.0 ** np.arange(0, 14.25, 0.25))
+for ax in axes:
+    ax.axvline(500, color="0.4", lw=1, ls=":")
+axes[0].annotate(" N = 500", (500, 0.9), color="0.3")
+bench.save(fig, "fig9", data=plotted, paper="Fig. 9", runs=forgetting)
 
 # %% [markdown]
 # The same units by rank, the shortest memory first; for R also what its main gate alone would do:
 
 # %%
 lines = [(g, which) for g in probed for which in ("g", "f") if which == "g" or g == "R"]
-ranked = pd.concat(
-    [
-        pd.DataFrame({"gate": g, "shown": which, "D": D, "rank": (np.arange(len(D)) + 1) / len(D)})
-        for g, which in lines
-        for D in [np.sort(decay_period(units.loc[g][f"{which}_after"].clip(upper=1 - 1e-6)))]
-    ]
-    or [pd.DataFrame()]
-)
-
-# %%
-if probed:
-    fig, ax = figures.subplots(size=(7.4, 3.8))
-    for (g, which), line in ranked.groupby(["gate", "shown"]):
-        look = {**figures.style(g), "marker": "", "alpha": 1 if which == "g" else 0.4}
-        look["label"] = {"g": f"{look['label']}: gate", "f": f"{g}: main gate f only"}[which]
-        ax.plot(100 * line["rank"], line.D, **look, lw=1.8)
-    D = decay_period(1 / (1 + np.exp(-6)))
-    ax.axhline(D, color="0.4", lw=1, ls=":")
-    ax.annotate(f"start: {D:.0f} steps", (60, D), (0, 4), textcoords="offset points", ha="right")
-    ax.set(yscale="log", xlabel="units, shortest memory first [%]")
-    ax.set_ylabel("decay period D [steps] (log scale)")
-    fig.legend(loc="outside lower center", ncols=3, frameon=False)
-    bench.save(fig, "timescales", data=ranked, paper="Fig. 9", runs=forgetting)
+fig, ranked = figures.ranked_periods(units, lines, start=decay_period(1 / (1 + np.exp(-6))))
+bench.save(fig, "timescales", data=ranked, paper="Fig. 9", runs=forgetting)
 
 # %% [markdown]
 # ## The verdicts
+#
+# What a few seeds can tell decides them; a predicate that cannot tell says `None`:
+
+# %%
+show_source(below, above, all_of)
 
 
 # %%
@@ -255,8 +228,7 @@ bench.claim(
 # From the runs' own records:
 
 # %%
-if forgetting:
-    print(forgetting.cost)
+bench.cost(forgetting)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -28,6 +28,7 @@ from urgates.lab.book.unit_figures import (
     moving_units,
     period_histograms,
     period_tails,
+    ranked_periods,
     timescales,
 )
 from urgates.lab.store.runs import smoothed
@@ -50,6 +51,7 @@ __all__ = [
     "moving_units",
     "period_histograms",
     "period_tails",
+    "ranked_periods",
     "ranking",
     "save",
     "start",

@@ -98,8 +98,7 @@ def period_histograms(
         moments = units.loc[gate].g_before, units.loc[gate].g_after
         before, after = (of_units.periods(g).clip(upper=edges[-1]) for g in moments)
         plotted.append(histogram(ax, gate, before, after, edges=edges))
-    for ax in axes[0, 1:]:
-        ax.set_ylabel("")
+        axes[0, 0].legend(loc="center left")
     return fig, axes[0], pd.concat(plotted or [pd.DataFrame()])
 
 
@@ -141,6 +140,34 @@ def timescales(
     legend(fig, dict.fromkeys(part.gate.iloc[0] for part in parts))
     columns = ["gate", "when", "D", "share"]
     return fig, pd.concat(parts or [pd.DataFrame(columns=columns)])
+
+
+def ranked_periods(
+    units: pd.DataFrame, lines: Sequence[tuple[str, str]], start: float
+) -> tuple[Figure, pd.DataFrame]:
+    """Decay periods after training by rank, the shortest first: columns gate, shown, D, rank.
+
+    Args:
+        units: rows of `units.paired`.
+        lines: gates, each with "f", its main gate, or "g", its effective one.
+        start: the decay period at which all units started, a labelled rule.
+    """
+    fig, ax = subplots(size=(7.4, 3.8))
+    parts = []
+    for gate, which in lines:
+        D = np.sort(of_units.periods(units.loc[gate][f"{which}_after"]))
+        rank = (np.arange(len(D)) + 1) / len(D)
+        parts.append(pd.DataFrame({"gate": gate, "shown": which, "D": D, "rank": rank}))
+        look = {**style(gate), "marker": "", "alpha": 1 if which == "g" else 0.4}
+        look["label"] = {"g": f"{look['label']}: gate", "f": f"{gate}: main gate f only"}[which]
+        ax.plot(100 * rank, D, **look, lw=1.8)
+    ax.axhline(start, color="0.4", lw=1, ls=":")
+    above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "right"}
+    ax.annotate(f"start: {start:.0f} steps", (60, start), **above)
+    ax.set(yscale="log", xlabel="units, shortest memory first [%]")
+    ax.set_ylabel("decay period D [steps] (log scale)")
+    fig.legend(loc="outside lower center", ncols=3, frameon=False)
+    return fig, pd.concat(parts or [pd.DataFrame()])
 
 
 def moving_units(units: pd.DataFrame, gates: Sequence[str]) -> tuple[Figure, pd.DataFrame]:

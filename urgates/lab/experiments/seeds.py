@@ -6,6 +6,7 @@ A gate is better than another if all its seeds are; where ranges overlap, nobody
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 
 
 def above(upper: Iterable[float], lower: Iterable[float]) -> bool | None:
@@ -25,6 +26,14 @@ def below(values: Iterable[float], level: float) -> bool | None:
     """Whether all numbers are below a level; False if none is, None if only some are."""
     found = {bool(value < level) for value in values}
     return found.pop() if len(found) == 1 else None
+
+
+def rank_correlation(pairs: pd.DataFrame) -> float:
+    """Spearman's, of two columns by gate; NaN below three that have both."""
+    both = pairs.dropna()
+    if len(both) < 3 or both.nunique().min() < 2:
+        return float("nan")
+    return float(both.rank().corr().iloc[0, 1])
 
 
 def leads(values: Mapping[str, Iterable[float]], gate: str) -> bool | None:
