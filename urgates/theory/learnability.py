@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from urgates.checks import refusal, require
 from urgates.theory.saturation import Activation, sigmoid
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -33,12 +34,11 @@ class Problem:
     content: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.k >= 1 and math.isfinite(self.k)):
-            raise ValueError(f"k must be a finite number of at least 1 (steps), got {self.k!r}")
-        if not 0 <= self.target <= 1:
-            raise ValueError(f"target must be within [0, 1], got {self.target!r}")
-        if not (self.content > 0 and math.isfinite(self.content)):
-            raise ValueError(f"content must be finite and above 0, got {self.content!r}")
+        long = self.k >= 1 and math.isfinite(self.k)
+        require("k", long, "be a finite number of at least 1 (steps)", self.k)
+        require("target", 0 <= self.target <= 1, "be within [0, 1]", self.target)
+        filled = self.content > 0 and math.isfinite(self.content)
+        require("content", filled, "be finite and above 0", self.content)
 
     @property
     def gain(self) -> float:
@@ -78,9 +78,9 @@ class Problem:
         low, high = sorted((start, max(self.optimum, 0.0)))
         outside = ~((u >= low * (1 - 1e-12)) & (u <= high)) | ~(u < 1)
         if outside.any():
-            raise ValueError(f"u must be on the flow's way, {low:g} to {high:g}, got {u[outside]}")
+            raise refusal("u", f"be on the flow's way, {low:g} to {high:g}", str(u[outside]))
         if (u < gate.finest).any():
-            raise ValueError(f"u must be at least {gate.finest:g} for {gate.name}, got {u.min():g}")
+            raise refusal("u", f"be at least {gate.finest:g} for {gate.name}", f"{u.min():g}")
         ends, order = np.unique(u, return_inverse=True)
         ends, flip = (ends, False) if self.optimum > start else (ends[::-1], True)
         edges = np.log(ends) - np.log1p(-ends)
@@ -105,15 +105,13 @@ class Problem:
         self._check_start(start)
         tau = np.asarray(tau, float)
         if not (tau >= 0).all():
-            raise ValueError(f"tau must be 0 or more, got {tau.min()}")
+            raise refusal("tau", "be 0 or more", str(tau.min()))
         knots = self._knots(gate, start)
         spent = np.concatenate([[0], np.cumsum(self._span(gate, knots[:-1], knots[1:]))])
         ended = tau >= spent[-1]
         if ended.any() and not gate.finest <= self.optimum < 1:
-            raise ValueError(
-                f"tau must be below {spent[-1]:.3g}, where {gate.name} is no longer resolved, "
-                f"got {tau.max():.3g}"
-            )
+            expected = f"be below {spent[-1]:.3g}, where {gate.name} is no longer resolved"
+            raise refusal("tau", expected, f"{tau.max():.3g}")
         i = np.clip(np.searchsorted(spent, tau, "right") - 1, 0, len(knots) - 2)
         low, high = np.minimum(knots[i], knots[i + 1]), np.maximum(knots[i], knots[i + 1])
         part = np.clip((tau - spent[i]) / (spent[i + 1] - spent[i]), 0, 1)
@@ -137,8 +135,7 @@ class Problem:
             [steps + 1] complements 1 - f, the start first.
         """
         self._check_start(start)
-        if not rate > 0:
-            raise ValueError(f"rate must be above 0, got {rate!r}")
+        require("rate", rate > 0, "be above 0", rate)
         u, z = [float(start)], float(gate.inverse(start))
         for _ in range(steps):
             z += rate * float(self.slope(gate, u[-1])) * math.copysign(1, u[-1] - self.optimum)
@@ -173,5 +170,4 @@ class Problem:
         return np.linspace(a, b, max(count, 1) + 1)
 
     def _check_start(self, start) -> None:
-        if not 0 < start < 1:
-            raise ValueError(f"start must be within (0, 1), got {start!r}")
+        require("start", 0 < start < 1, "be within (0, 1)", start)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from urgates.activations import SYMMETRIC, pair
+from urgates.checks import refusal, require
 from urgates.gates import band, refine
 from urgates.theory.timescales import refine_gradient
 
@@ -90,16 +91,13 @@ def refined(finest: float = 1e-16, step: float = 0.01) -> Activation:
         finest: how close to 1 the line is followed, within (0, 1/2).
         step: of the Runge-Kutta integration in ln u.
     """
-    if not 0 < finest < 0.5:
-        raise ValueError(f"finest must be within (0, 1/2), got {finest!r}")
-    if not 0 < step <= 0.1:
-        raise ValueError(f"step must be within (0, 0.1], got {step!r}")
+    require("finest", 0 < finest < 0.5, "be within (0, 1/2)", finest)
+    require("step", 0 < step <= 0.1, "be within (0, 0.1]", step)
     x = np.arange(np.log(0.5), np.log(finest) - 2 * step, -step)  # ln u
-    line = [np.zeros(3)]
+    points = [np.zeros(3)]
     for _ in x[1:]:
-        line.append(_runge_kutta(_along, line[-1], -step))
-    tangent = np.array([_along(y) for y in line])
-    line = np.array(line)
+        points.append(_runge_kutta(_along, points[-1], -step))
+    line, tangent = np.array(points), np.array([_along(y) for y in points])
 
     def at(u):  # z_f, z_r and arc length; the other half of the line is its mirror image
         return _hermite(np.log(np.minimum(u, 1 - u)), x, line, tangent)
@@ -168,19 +166,7 @@ def activation(phi: Callable, complement: Callable | None = None, name="yours") 
     ends = -_reach(lambda z: phi(-z), finest, 0), _reach(upper, finest, 1)
     low, high = np.arcsinh(ends)
     z = np.sinh(np.linspace(low, high, 4001))
-    values, beyond = np.asarray(phi(z), float), np.asarray(upper(z), float)
-    near = np.where(z < 0, values, beyond)  # distance to the nearer limit
-    if np.isnan(near).any():
-        place = z[np.isnan(near).argmax()]
-        raise ValueError(f"phi must be a number everywhere, got NaN at z = {place:g}")
-    if not (np.all(near > 0) and np.all(near < 1)):
-        raise ValueError(f"phi must be within (0, 1), got {values.min():g} to {values.max():g}")
-    if not np.allclose(values + beyond, 1, rtol=0, atol=1e-9):
-        off = np.abs(values + beyond - 1).max()
-        raise ValueError(f"complement must be 1 - phi, got a sum that differs from 1 by {off:g}")
-    falls = np.where(z[1:] < 0, np.diff(values), -np.diff(beyond)) <= 0
-    if falls.any():
-        raise ValueError(f"phi must be increasing, but is not at z = {z[1:][falls.argmax()]:g}")
+    _check(z, np.asarray(phi(z), float), np.asarray(upper(z), float))
 
     def inverse(u):
         u = np.asarray(u, float)
@@ -200,20 +186,34 @@ def activation(phi: Callable, complement: Callable | None = None, name="yours") 
     return Activation(name, upper, inverse, slope, finest * 1.1)
 
 
+def _check(z, values, beyond):
+    """Refuse what is no gate: `values` of phi at z, and `beyond`, their complements."""
+    near = np.where(z < 0, values, beyond)  # distance to the nearer limit
+    if np.isnan(near).any():
+        place = z[np.isnan(near).argmax()]
+        raise refusal("phi", "be a number everywhere", f"NaN at z = {place:g}")
+    if not (np.all(near > 0) and np.all(near < 1)):
+        raise refusal("phi", "be within (0, 1)", f"{values.min():g} to {values.max():g}")
+    if not np.allclose(values + beyond, 1, rtol=0, atol=1e-9):
+        off = np.abs(values + beyond - 1).max()
+        raise refusal("complement", "be 1 - phi", f"a sum that differs from 1 by {off:g}")
+    falls = np.where(z[1:] < 0, np.diff(values), -np.diff(beyond)) <= 0
+    if falls.any():
+        raise refusal("phi", "be increasing", f"no rise at z = {z[1:][falls.argmax()]:g}")
+
+
 def _reach(side, finest, limit):
     """A z at which `side`, one minus phi or phi mirrored, has fallen below `finest`."""
     z = 1.0
     while z < 2.0**60:
         value = float(side(np.array(z)))
         if np.isnan(value):
-            raise ValueError(f"phi must be a number everywhere, got NaN at |z| = {z:g}")
+            raise refusal("phi", "be a number everywhere", f"NaN at |z| = {z:g}")
         if value < finest:
             return z
         z *= 1.25
-    raise ValueError(
-        f"phi must be within (0, 1) and come within {finest:g} of {limit}, got a distance of "
-        f"{value:g} at |z| = {z:.0e}"
-    )
+    expected = f"be within (0, 1) and come within {finest:g} of {limit}"
+    raise refusal("phi", expected, f"a distance of {value:g} at |z| = {z:.0e}")
 
 
 # ------------------------------------------------------------------ the class 𝓕, and its order

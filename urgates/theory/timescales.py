@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from urgates.checks import choice, positive_int
+from urgates.checks import choice, positive_int, refusal, require
 from urgates.gates import band
 
 STARTS = ("constant", "chrono", "chrono_unknown", "uniform", "cumax")  # the rows of Table 4
@@ -71,13 +71,12 @@ def decay_density(start: str, D, *, hidden_size: int | None = None, t_max: float
 
 
 def _longest(t_max) -> None:
-    if t_max is None or not t_max > 2:
-        raise ValueError(f"t_max must be above 2 (steps), got {t_max!r}")
+    require("t_max", t_max is not None and t_max > 2, "be above 2 (steps)", t_max)
 
 
 def _spread(hidden_size: int) -> None:
-    if positive_int("hidden_size", hidden_size) < 3:
-        raise ValueError(f"hidden_size must be an int above 2, got {hidden_size!r}")
+    positive_int("hidden_size", hidden_size)
+    require("hidden_size", hidden_size > 2, "be an int above 2", hidden_size)
 
 
 def refined_period(D, r):
@@ -153,7 +152,7 @@ def gradient_bounds(g) -> tuple[np.ndarray, np.ndarray]:
     """
     g = np.asarray(g, float)
     if not np.all((g > 0) & (g < 1)):
-        raise ValueError(f"g must be within (0, 1), got {g.min()} to {g.max()}")
+        raise refusal("g", "be within (0, 1)", f"{g.min()} to {g.max()}")
     g = np.minimum(g, 1 - g)[..., None]
     best = np.full_like(g, 0.5)
     for width in (1.0, 1e-2, 1e-4):
