@@ -389,6 +389,17 @@ def test_words_are_carried_over_without_executing(pair):
         notebooks.carry_text(script)
 
 
+def test_what_is_tagged_hide_input_is_collapsed_in_jupyterlab(pair):
+    script, twin = pair
+    script.write_text(script.read_text().replace("# %%\nprint", '# %% tags=["hide-input"]\nprint'))
+    marks = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    stamped = notebooks.stamped(notebooks.read(script), script, "exact", "CPU")
+    assert [cell.metadata for cell in stamped.cells] == [{}, {"tags": ["parameters"]}, marks, {}]
+    assert "metadata" not in " ".join(notebooks.blemishes(stamped))
+    assert notebooks.carry_text(script) and notebooks.check(script) == []
+    assert nbformat.read(twin, as_version=4).cells[2].metadata == marks
+
+
 def test_running_and_saving_in_jupyterlab_changes_nothing(pair):
     data = ROOT / "data/etc/jupyter/jupyter_server_config.d/urgates.json"
     (name,) = json.loads(data.read_text())["ServerApp"]["jpserver_extensions"]

@@ -97,10 +97,18 @@ def stamped(executed: NotebookNode, script: Path, preset: str, device: str) -> N
         }
     )
     for number, cell in enumerate(notebook.cells):
-        tags = cell.metadata.get("tags")
         cell.id = f"c{number:03}"
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        cell.metadata = _marks(cell)
     return notebook
+
+
+def _marks(cell: NotebookNode) -> NotebookNode:
+    """A cell's metadata to commit: its tags; JupyterLab collapses what has the tag hide-input."""
+    tags = cell.metadata.get("tags")
+    marks = {"tags": tags} if tags else {}
+    if "hide-input" in marks.get("tags", []):
+        marks["jupyter"] = {"source_hidden": True}
+    return nbformat.from_dict(marks)
 
 
 def carry_text(script: Path) -> bool:
@@ -116,9 +124,9 @@ def carry_text(script: Path) -> bool:
         raise ValueError(f"the code of {script.name} must be its twin's: run `urgates publish`")
     cells = iter([cell for cell in notebook.cells if cell.cell_type == "code"])
     notebook.cells = [next(cells) if c.cell_type == "code" else c for c in source.cells]
-    for number, cell in enumerate(notebook.cells):
+    for number, (cell, written) in enumerate(zip(notebook.cells, source.cells, strict=True)):
         cell.id = f"c{number:03}"
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+        cell.metadata = _marks(written)
     notebook.metadata.urgates.source_sha256 = source_sha256(script)
     text, old = nbformat.writes(notebook) + "\n", twin.read_text(encoding="utf-8")
     if text != old:
@@ -195,7 +203,7 @@ def blemishes(notebook: NotebookNode) -> list[str]:
     ):
         found.append("holds a widget, which GitHub does not render")
     if "papermill" in notebook.metadata or any(
-        set(cell.metadata) - {"tags"} or "injected-parameters" in cell.metadata.get("tags", [])
+        cell.metadata != _marks(cell) or "injected-parameters" in cell.metadata.get("tags", [])
         for cell in notebook.cells
     ):
         found.append("holds traces of its execution in its metadata")
