@@ -517,26 +517,26 @@ def test_exact_claims_need_no_runs_and_training_claims_do(checkout, capsys):
     assert lines[0].startswith("G10 confirmed") and lines[1].startswith("G25 contradicted")
     kept = json.loads((checkout / "runs/exact/23_refine_gate/claims.json").read_text())
     assert list(kept) == ["G10", "G25"] and kept["G10"]["preset"] == "text"
-    with pytest.raises(ValueError, match=r"runs is None.*G34"):
+    with pytest.raises(ValueError, match=r"runs must be those that decide G34, got None"):
         bench.claim("G34", True, "")
-    with pytest.raises(ValueError, match=r"claim is 'G0'.*G01"):
+    with pytest.raises(ValueError, match=r"name must be one of G01.*got 'G0'"):
         bench.claim("G0", True, "")
-    with pytest.raises(ValueError, match=r"holds is 'yes'"):
+    with pytest.raises(ValueError, match=r"holds must be one of .*, got 'yes'"):
         bench.claim("G10", "yes", "")
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"preset": "huge"}, r"preset is 'huge'.*laptop"),
+        ({"preset": "huge"}, r"preset must be one of .*laptop.*, got 'huge'"),
         ({"gates": "UR,XX"}, "XX"),
-        ({"gates": "UR, UR"}, "gates is 'UR, UR'; expected every name once"),
-        ({"seeds": -1}, "seeds is -1"),
+        ({"gates": "UR, UR"}, "gates must have every name once, got 'UR, UR'"),
+        ({"seeds": -1}, r"seeds must be a whole number.*, got -1"),
         ({"device": "abacus"}, r"device must be auto.*, got 'abacus'"),
         ({"device": "meta"}, r"device must be auto.*, got 'meta'"),
-        ({"limit_minutes": -1.0}, "limit_minutes is -1"),
-        ({"limit_minutes": float("nan")}, "limit_minutes is nan"),
-        ({"recompute": "yes"}, "recompute is 'yes'"),
+        ({"limit_minutes": -1.0}, r"limit_minutes must be 0 .*got -1"),
+        ({"limit_minutes": float("nan")}, r"limit_minutes must be 0 .*got nan"),
+        ({"recompute": "yes"}, "recompute must be True or False, got 'yes'"),
     ],
 )
 def test_bench_refuses_unknown_values(checkout, change, text):

@@ -34,7 +34,7 @@ def test_weights_have_the_deviation_that_their_start_says(kind):
 def test_an_unknown_start_is_named():
     with pytest.raises(ValueError, match=r"kind must be one of torch, .*, got 'orthogonal'"):
         starts.weights("orthogonal", torch.empty(2, 2), torch.empty(2, 2))
-    with pytest.raises(ValueError, match=r"weight_init is 'orthogonal'; expected one of torch"):
+    with pytest.raises(ValueError, match=r"weight_init must be one of torch.*got 'orthogonal'"):
         replace(protocol("copy", "smoke"), weight_init="orthogonal")
 
 

@@ -71,11 +71,11 @@ def test_paper_protocols_hold_the_paper_s_numbers():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"hidden": 0}, "hidden is 0"),
-        ({"lr": float("nan")}, "lr is nan"),
-        ({"downsize": 7}, "downsize is 7"),
-        ({"log_every": 7}, "log_every is 7"),
-        ({"eval_every": 7}, "eval_every is 7"),
+        ({"hidden": 0}, "hidden must be a positive int, got 0"),
+        ({"lr": float("nan")}, "lr must be a finite number, got nan"),
+        ({"downsize": 7}, "downsize must divide hidden 16, got 7"),
+        ({"log_every": 7}, "log_every must divide steps 40, got 7"),
+        ({"eval_every": 7}, "eval_every must be a multiple of log_every 5, got 7"),
     ],
 )
 def test_protocol_refuses_what_cannot_run(change, text):
@@ -84,9 +84,9 @@ def test_protocol_refuses_what_cannot_run(change, text):
 
 
 def test_unknown_task_and_preset_are_named():
-    with pytest.raises(ValueError, match=r"task is 'copi'.*copy"):
+    with pytest.raises(ValueError, match=r"task must be .*copy.*got 'copi'"):
         protocol("copi", "smoke")
-    with pytest.raises(ValueError, match=r"preset is 'huge'.*laptop"):
+    with pytest.raises(ValueError, match=r"preset must be .*laptop.*got 'huge'"):
         protocol("copy", "huge")
 
 
@@ -391,7 +391,7 @@ def test_which_states_the_head_reads(score):
 
 
 def test_an_unknown_score_is_named():
-    with pytest.raises(ValueError, match=r"score='first': expected one of last, mean_logits"):
+    with pytest.raises(ValueError, match=r"score must be one of last, mean_logits.*'first'"):
         replace(PROTOCOLS["pmnist", "smoke"].make_task(), score="first")
 
 

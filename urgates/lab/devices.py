@@ -2,6 +2,8 @@
 
 import torch
 
+from urgates.checks import refusal
+
 
 def choose_device(device: str) -> str:
     """The device "auto" stands for (a GPU if there is one), or `device` itself if it works here."""
@@ -12,9 +14,7 @@ def choose_device(device: str) -> str:
             raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"device must be auto, cpu, cuda or cuda:N, got {device!r} ({reason})"
-        ) from None
+        raise refusal("device", "be auto, cpu, cuda or cuda:N", repr(device), reason) from None
     return device
 
 

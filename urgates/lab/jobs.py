@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from urgates.checks import refusal
 from urgates.lab.protocol import Protocol
 
 _STEM = re.compile(
@@ -40,7 +41,7 @@ class RunKey:
     def parse(cls, stem: str) -> RunKey:
         """The key of a stem; ValueError if it is none."""
         if not (found := _STEM.fullmatch(stem)):
-            raise ValueError(f"stem must be like task_cell_gate_preset_s1, got {stem!r}")
+            raise refusal("stem", "be like task_cell_gate_preset_s1", repr(stem))
         words = found.groupdict()
         rates, seeds = words.pop("rates"), words.pop("seeds")
         return cls(
@@ -75,7 +76,7 @@ class Job:
         for name in ("seeds", "rates"):
             values = tuple(getattr(self, name))
             if len({*values}) < len(values):
-                raise ValueError(f"{name} must be different ones, got {values}")
+                raise refusal(name, "be different ones", str(values))
             object.__setattr__(self, name, values)
 
     @property

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
+from urgates.checks import choice, number, positive_int, require
 from urgates.gates import GATES
 from urgates.lab import tasks
 from urgates.starts import WEIGHT_INITS
@@ -60,24 +60,18 @@ class Protocol:
 
     def __post_init__(self):
         for name in ("hidden", "batch", "steps", "downsize", "seeds", "log_every"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+            positive_int(name, getattr(self, name))
         for name in ("lr", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value!r}; expected a positive number")
-        if self.weight_init not in WEIGHT_INITS:
-            known = ", ".join(WEIGHT_INITS)
-            raise ValueError(f"weight_init is {self.weight_init!r}; expected one of {known}")
-        if self.hidden % self.downsize:
-            raise ValueError(f"downsize is {self.downsize}; expected a divisor of {self.hidden=}")
-        if self.steps % self.log_every:
-            raise ValueError(f"log_every is {self.log_every}; expected a divisor of {self.steps=}")
-        if self.eval_every % self.log_every:
-            raise ValueError(
-                f"eval_every is {self.eval_every}; expected a multiple of {self.log_every=}"
-            )
+            require(name, number(name, getattr(self, name)) > 0, "be positive", getattr(self, name))
+        choice("weight_init", self.weight_init, WEIGHT_INITS)
+        for name, whole in (("downsize", "hidden"), ("log_every", "steps")):
+            part, total = getattr(self, name), getattr(self, whole)
+            require(name, total % part == 0, f"divide {whole} {total}", part)
+        fine, said = (
+            self.eval_every % self.log_every == 0,
+            f"multiple of log_every {self.log_every}",
+        )
+        require("eval_every", fine, f"be a {said}", self.eval_every)
 
     def make_task(self):
         """Build the task (inputs, targets, loss, head) this protocol trains on."""

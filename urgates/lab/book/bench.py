@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from urgates.checks import choice, flag, refusal, require
 from urgates.gates import gate as find_gate
 from urgates.lab import experiments
 from urgates.lab.book.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
@@ -41,18 +42,15 @@ def check_settings(
     **others,
 ) -> tuple[str, ...]:
     """Refuse what `Bench` cannot work with; the names in `gates`, none for "all"."""
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
-    if not isinstance(recompute, bool):
-        raise ValueError(f"recompute is {recompute!r}; expected True or False")
-    if not (isinstance(seeds, int) and seeds >= 0):
-        raise ValueError(f"seeds is {seeds!r}; expected a whole number, 0 for the protocol's")
-    if not limit_minutes >= 0:
-        raise ValueError(f"limit_minutes is {limit_minutes!r}; expected 0 (no limit) or more")
+    if preset is not None:
+        choice("preset", preset, PRESETS)
+    flag("recompute", recompute)
+    whole = isinstance(seeds, int) and seeds >= 0
+    require("seeds", whole, "be a whole number, 0 for the protocol's", seeds)
+    require("limit_minutes", limit_minutes >= 0, "be 0 (no limit) or more", limit_minutes)
     choose_device(device)
     names = [] if gates == "all" else [find_gate(name.strip()).name for name in gates.split(",")]
-    if len({*names}) < len(names):
-        raise ValueError(f"gates is {gates!r}; expected every name once")
+    require("gates", len({*names}) == len(names), "have every name once", gates)
     return tuple(names)
 
 
@@ -203,14 +201,12 @@ class Bench:
         Raises:
             ValueError: unknown claim, or one about training without runs.
         """
-        if name not in CLAIMS:
-            raise ValueError(f"claim is {name!r}; expected one of {', '.join(CLAIMS)}")
-        claim = CLAIMS[name]
+        claim = CLAIMS[choice("name", name, CLAIMS)]
         if claim.kind == "trained" and runs is None:
-            raise ValueError(f"runs is None; expected the runs that decide {name}")
+            raise refusal("runs", f"be those that decide {name}", "None")
         known = (None, True, False, IMPRECISE, UNTESTABLE)
         if not isinstance(holds, bool | np.bool_ | str | None) or holds not in known:
-            raise ValueError(f"holds is {holds!r}; expected one of {known}")
+            raise refusal("holds", f"be one of {known}", repr(holds))
         if runs is None:
             word = verdict(claim.kind, holds, self.preset, None)
             evidence = {"preset": claim.kind, "seeds": [], "device": device_name(self.device)}

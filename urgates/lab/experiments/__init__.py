@@ -1,5 +1,6 @@
 """What is run: one file a family, the rows of Appendix D with their sources and their scores."""
 
+from urgates.checks import choice, require
 from urgates.lab.experiments import forgetting, images, memory
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
@@ -14,12 +15,10 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
 def protocol(task: str, preset: str) -> Protocol:
     """Look up a protocol by task and preset; ValueError names the known ones."""
     known = dict.fromkeys(name for name, _ in PROTOCOLS)
-    if task not in known:
-        raise ValueError(f"task is {task!r}; expected one of {', '.join(known)}")
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
-    if (task, preset) not in PROTOCOLS:
-        raise ValueError(f"task {task!r} has no protocol at preset {preset!r}")
+    choice("task", task, known)
+    choice("preset", preset, PRESETS)
+    fine, own = (task, preset) in PROTOCOLS, [size for name, size in PROTOCOLS if name == task]
+    require("preset", fine, f"be one of {', '.join(own)} for task {task!r}", preset)
     return PROTOCOLS[task, preset]
 
 

@@ -2,6 +2,7 @@
 
 from pkgutil import resolve_name
 
+from urgates.checks import choice
 from urgates.lab.jobs import Job
 from urgates.lab.learners.base import Learner
 
@@ -13,7 +14,4 @@ LEARNERS = {"supervised": "urgates.lab.learners.supervised:Stack"}
 
 def learner(job: Job, device: str = "auto") -> Learner:
     """The models of a job at their start; ValueError for a kind of learner that is not known."""
-    if job.protocol.learner not in LEARNERS:
-        known = ", ".join(LEARNERS)
-        raise ValueError(f"learner must be one of {known}, got {job.protocol.learner!r}")
-    return resolve_name(LEARNERS[job.protocol.learner])(job, device)
+    return resolve_name(LEARNERS[choice("learner", job.protocol.learner, LEARNERS)])(job, device)

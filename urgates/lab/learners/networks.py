@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from urgates import starts
+from urgates.checks import choice
 from urgates.gates import gate as find_gate
 from urgates.lab.protocol import Protocol
 from urgates.rnn import GRU, LSTM
@@ -21,8 +22,7 @@ class Network(nn.Module):
 
     def __init__(self, protocol: Protocol, cell: str, gate: str):
         super().__init__()
-        if cell not in CELLS:
-            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        choice("cell", cell, CELLS)
         task = protocol.make_task()
         self.decode = task.decode
         # A GRU's gate starts at 0, as torch's does (the paper does not say).

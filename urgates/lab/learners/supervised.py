@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from urgates import kernels
+from urgates.checks import refusal, require
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import build
@@ -32,8 +33,8 @@ class Stack:
     def __init__(self, job: Job, device: str = "auto"):
         self.protocol, self.device = job.protocol, choose_device(device)
         self.rates, self.seeds = zip(*job.models, strict=True)
-        if not all(0 < rate < 1 for rate in self.rates):
-            raise ValueError(f"rates must be within (0, 1), got {self.rates}")
+        for rate in self.rates:
+            require("rates", 0 < rate < 1, "be within (0, 1)", rate)
         self.task = self.protocol.make_task()
         self.scores = (Score("loss"), *self.task.scores)
         self.select = self.task.select
@@ -186,10 +187,10 @@ class Stack:
         """Take up what `state` gave."""
         step, died_at, last = plain["step"], plain["died_at"], self.protocol.steps
         if not (isinstance(step, int) and 0 <= step <= last):
-            raise ValueError(f"'step' must be in 0 … {last}, got {step!r}")
+            raise refusal("'step'", f"be in 0 … {last}", repr(step))
         ends = died_at if isinstance(died_at, list) else [died_at]
         if len(ends) != len(self.seeds) or not all(isinstance(end, int | None) for end in ends):
-            raise ValueError(f"'died_at' must be {len(self.seeds)} steps or None, got {died_at!r}")
+            raise refusal("'died_at'", f"be {len(self.seeds)} steps or None", repr(died_at))
         self.step, self.died_at = step, ends
         for name, p in self.weights().items():
             p.copy_(tensors[f"weights/{name}"])

@@ -13,6 +13,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from urgates.checks import refusal
+
 
 def whole(name: str, value: int, least: int) -> int:
     """`value` as an int; ValueError unless it is a whole number of at least `least`."""
@@ -21,7 +23,7 @@ def whole(name: str, value: int, least: int) -> int:
     except TypeError:
         number = least - 1
     if number < least:
-        raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
+        raise refusal(name, f"be a whole number of at least {least}", repr(value))
     return number
 
 
@@ -98,4 +100,4 @@ class Task(ABC):
         """Refuse shapes that would broadcast into a wrong loss."""
         expected = (*target.shape, self.output_size)
         if out.shape != expected:
-            raise ValueError(f"out.shape={tuple(out.shape)}: expected {expected}")
+            raise refusal("out", f"have shape {expected}", str(tuple(out.shape)))

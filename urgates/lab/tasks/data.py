@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from urgates.checks import choice
 from urgates.lab.tasks.fetch import fetch
 
 with warnings.catch_warnings():  # in a notebook its progress bar would ask for ipywidgets
@@ -181,8 +182,7 @@ def load(name: str) -> Images:
     Raises ValueError for an unknown name and for a file that is not as published, MissingData for
     a file that cannot be fetched.
     """
-    if name not in READERS:
-        raise ValueError(f"dataset={name!r}: expected one of {', '.join(READERS)}")
+    choice("dataset", name, READERS)
     paths, form = download(name), FORMATS[name]
     if name in unchecked():
         form = replace(form, sha256=())
@@ -191,8 +191,7 @@ def load(name: str) -> Images:
 
 def download(name: str) -> list[Path]:
     """Fetch what is missing of a data set; where its files lie. Raises as `load` does."""
-    if name not in FORMATS:
-        raise ValueError(f"dataset={name!r}: expected one of {', '.join(FORMATS)}")
+    choice("dataset", name, FORMATS)
     return [_locate(FORMATS[name], file) for file in FORMATS[name].files]
 
 

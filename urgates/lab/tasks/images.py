@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor, nn
 
+from urgates.checks import choice, require
 from urgates.lab.tasks import data
 from urgates.lab.tasks.base import ACCURACY, Task, draws, whole
 
@@ -68,13 +69,10 @@ class Pixels(Task):
     select = ACCURACY
 
     def __post_init__(self):
-        if self.dataset not in NAMES:
-            raise ValueError(f"dataset={self.dataset!r}: expected one of {', '.join(NAMES)}")
+        choice("dataset", self.dataset, NAMES)
         whole("data_seed", self.data_seed, 0)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r}: expected a probability below 1")
-        if self.score not in SCORES:
-            raise ValueError(f"score={self.score!r}: expected one of {', '.join(SCORES)}")
+        require("dropout", 0 <= self.dropout < 1, "be a probability below 1", self.dropout)
+        choice("score", self.score, SCORES)
 
     @property
     def name(self) -> str:
@@ -110,15 +108,13 @@ class Pixels(Task):
 
         Raises ValueError unless `name` is "train", "valid" or "test".
         """
-        if name not in ("train", "valid", "test"):
-            raise ValueError(f"split={name!r}: expected train, valid or test")
-        return self._splits[name]
+        return self._splits[choice("split", name, ("train", "valid", "test"))]
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Whole batches in the training images; the rest of an epoch is dropped."""
         n = len(self.split("train")[1])
-        if whole("batch_size", batch_size, 1) > n:
-            raise ValueError(f"batch_size={batch_size}: expected at most {n}, the training images")
+        fine = whole("batch_size", batch_size, 1) <= n
+        require("batch_size", fine, f"be at most {n}, the training images", batch_size)
         return n // batch_size
 
     def batch(self, seed: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
