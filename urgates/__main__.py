@@ -276,16 +276,7 @@ def _parser() -> _Parser:
         return sub
 
     run = command(_run, "run", "execute notebooks into runs/, leaving committed files alone")
-    run.add_argument(
-        "--preset", type=_one_of(*places.PRESETS), default="smoke",
-        metavar=f"{{{','.join(places.PRESETS)}}}",
-        help="size of what is trained or read: seconds (default), minutes, the paper's own",
-    )  # fmt: skip
-    run.add_argument("--recompute", action="store_true", help="train instead of reading results")
-    run.add_argument(
-        "-p", "--parameter", metavar="NAME=VALUE", type=_pair, action="append", default=[],
-        help="any other parameter of the notebooks, e.g. -p gates=UR,R",
-    )  # fmt: skip
+    _add_run(run)
     publish = command(_publish, "publish", "execute notebooks as they are and commit the results")
     for sub in (run, publish):
         sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="e.g. 31; default: all")
@@ -307,6 +298,19 @@ def _parser() -> _Parser:
         help="mnist, cifar10 (default: these two), ptb, wikitext103 (190 MB to fetch, 1 GB here)",
     )  # fmt: skip
     return parser
+
+
+def _add_run(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--preset", type=_one_of(*places.PRESETS), default="smoke",
+        metavar=f"{{{','.join(places.PRESETS)}}}",
+        help="size of what is trained or read: seconds (default), minutes, the paper's own",
+    )  # fmt: skip
+    sub.add_argument("--recompute", action="store_true", help="train instead of reading results")
+    sub.add_argument(
+        "-p", "--parameter", metavar="NAME=VALUE", type=_pair, action="append", default=[],
+        help="any other parameter of the notebooks, e.g. -p gates=UR,R",
+    )  # fmt: skip
 
 
 def _add_time(sub: argparse.ArgumentParser) -> None:

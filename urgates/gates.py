@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from urgates.activations import (  # noqa: F401 -- formulas of a gate too
     sigmoid_complement,
     softsign,
 )
-from urgates.checks import choice, positive_int, refusal, require
+from urgates.checks import choice, positive_int, require
 from urgates.heads import MASTERS, MIXED, Head
 
 # ------------------------------------------------------------------ formulas, in plain arithmetic
@@ -112,9 +113,9 @@ class Gate:
         choice("activation", self.activation, _ACTIVATION)
         choice("bias", self.bias, _BIAS)
         choice("auxiliary", self.auxiliary, _AUXILIARY)
-        if self.activation == "cumax" and self.bias != "constant":
-            expected = "be 'constant' with activation 'cumax', which itself spreads the gates"
-            raise refusal("bias", expected, repr(self.bias))
+        fine = self.activation != "cumax" or self.bias == "constant"
+        expected = "be 'constant' with activation 'cumax', which itself spreads the gates"
+        require("bias", fine, expected, self.bias)
 
     @property
     def name(self) -> str:
@@ -175,13 +176,9 @@ class Gate:
         sign = {self.main: 1, self.partner: -1}.get(name, 0)
         own = sign and not (self.activation == "cumax" and name == "r")
         activation = self.activation if own else "tanh" if name == "u" else "sigmoid"
-        return Head(
-            name,
-            chunked=name in MASTERS,
-            activation=activation,
-            falling=activation == "cumax" and sign < 0,
-            bias_sign=sign if self.distributional else 0,
-        )
+        falling = activation == "cumax" and sign < 0
+        bias_sign = sign if self.distributional else 0
+        return Head(name, name in MASTERS, activation, falling, bias_sign)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -206,11 +203,7 @@ class Gate:
         return tuple(map(self.head, names))
 
     def units(self, hidden_size: int, downsize: int = 1) -> int:
-        """How many units the main gate has: H, or H/C of a master gate.
-
-        Raises:
-            ValueError: for what is no size, and a C that does not divide H.
-        """
+        """How many units the main gate has: H, or H/C of a master gate; C must divide H."""
         positive_int("hidden_size", hidden_size)
         positive_int("downsize", downsize)
         main = self.head(self.main)
@@ -285,9 +278,8 @@ class Gate:
             draw = starts.uniform if self.bias == "uniform" else starts.power
             b = draw(units, hidden_size, generator)
         b = matched(self.activation, b).float()
-        if not torch.isfinite(b).all():
-            expected = f"be one that activation {self.activation!r} can start from in float32"
-            raise refusal("forget_bias", expected, repr(forget_bias))
+        expected = f"be one that activation {self.activation!r} can start from in float32"
+        require("forget_bias", torch.isfinite(b).all(), expected, forget_bias)
         return b
 
     def parameters(
@@ -333,13 +325,9 @@ GATES: dict[str, Gate] = {
 
 @cache
 def _all() -> dict[str, Gate]:
-    every = dict(GATES)
-    for activation in ("sigmoid", "fast", "softsign"):
-        for auxiliary in _AUXILIARY:
-            for bias in _BIAS:
-                g = Gate(activation, bias, auxiliary)
-                every.setdefault(g.name, g)
-    return every
+    axes = product(("sigmoid", "fast", "softsign"), _AUXILIARY, _BIAS)
+    composed = (Gate(activation, bias, auxiliary) for activation, auxiliary, bias in axes)
+    return GATES | {g.name: g for g in composed if g.name not in GATES}
 
 
 def gate(name: str | Gate) -> Gate:

@@ -75,9 +75,8 @@ class _RNN(Gated):
         if p:
             keep = x.new_full((1, 1, 1), p)  # at test time the expectation takes the masks' place
             if self.training:
-                keep = (torch.rand_like(x[..., :1].expand(*x.shape[:2], self.hidden_size)) < p).to(
-                    x
-                )
+                units = x[..., :1].expand(*x.shape[:2], self.hidden_size)
+                keep = (torch.rand_like(units) < p).to(x)
         if lengths is not None:
             past = (torch.arange(len(x), device=x.device)[:, None] >= lengths).to(x)[..., None]
             keep = past if keep is None else torch.maximum(keep, past)

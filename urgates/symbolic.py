@@ -1,8 +1,9 @@
 """What SymPy reads out of a Gate: its LaTeX, its derivative and its C, from the one Python formula.
 
 `combine` of a Gate and the tail of its activation are traced with symbols in place of tensors, so a
-gate written in plain Python arrives here without a second copy.  Kernels take their derivatives
-from `partials` and `slope`.
+gate written in plain Python arrives here without a second copy.  The kernels have two derivatives
+from here: that of the effective gates by their heads, and φ' of an activation that is neither
+sigmoid nor cumax.  The rest of their backward passes is written by hand: see `kernels`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,11 @@
 `scan` is what layers call.  Its back ends are `torch.library` ops (so `torch.compile` sees them
 whole), wrapped in two `autograd.Function`s whose `vmap` rule adds to the leading model axis: a
 sweep of stacked models arrives at a kernel as one call.  Double backward takes the reference.
+
+Of a backward pass SymPy derives what belongs to the gate's own formulas: how the effective gates
+change with its heads, and φ' of an activation beyond sigmoid and cumax.  Each back end has by hand,
+and the tests hold against autograd through the reference: the update itself, candidate, output and
+reset gate, held states, the sigmoid's f(1 - f), cumax's softmax and sums, and the products.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The recurrence without an autograd graph per step, in torch ops: runs wherever torch runs.
 
 Forward keeps the states only.  Once they are known, every gate of every step follows in one go, and
-the backward pass of any gate is a linear recurrence with known coefficients (written out below):
-only two products per head and one GEMM remain inside the loop; each weight gradient is one GEMM.
+the backward pass of any gate is a linear recurrence with known coefficients: only two products per
+head and one GEMM remain inside the loop; each weight gradient is one GEMM.  SymPy derives what
+`gate_routes` asks it for; all else of the backward pass is written out by hand.
 M models, B batch, T time, H hidden units, G rows of the weights.
 """
 
@@ -78,7 +79,11 @@ class Route:
 
 
 def gate_routes(r: Recurrence, s: Step, state: Tensor) -> dict[str, Route]:
-    """To the gate's own heads: d(forget * state + input * u) / dz, derivatives by SymPy."""
+    """To the gate's own heads: d(forget * state + input * u) / dz.
+
+    Derived by SymPy: the effective gates by their heads, and special activations; the update, a
+    sigmoid and cumax are by hand.
+    """
     heads = [head for head in r.layout if head.mixed]
     activations = [values[h.name] for values in (s.value, s.complement) for h in heads]
     gradients = urgates.symbolic.partials(r.gate, r.heads)(*activations)

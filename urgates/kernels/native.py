@@ -1,8 +1,9 @@
 """The recurrence as a compiled loop over time, on the CPU in float32.
 
-`native.cpp` is the loop; one gate's C statements, printed by SymPy from its Python formula, are
-spliced into it and a plain call of the C++ compiler makes a small library (`build`).  Nothing is
-linked with fast-math flags: the process's treatment of tiny and non-finite numbers stays as it was.
+`native.cpp` is the loop; one gate's C statements, printed by SymPy from its Python formula with
+their derivatives, are spliced into it and a plain call of the C++ compiler makes a small library
+(`build`).  The cell around the gate, forward and backward, is written by hand there and in `row.h`.
+Nothing is linked with fast-math flags: tiny and non-finite numbers are treated as before.
 M models, B batch, T time, H hidden units, G rows of the weights.
 """
 

@@ -1,8 +1,9 @@
 """The recurrence in Triton kernels, on an NVIDIA GPU, in float32, bfloat16 or float16.
 
-`triton_loops.py` is the text of the kernels; one recurrence's heads and its gate, printed by SymPy
-from its Python formula, are written into it.  Two plans: `persistent` runs all steps in one launch,
-weights on the chip; otherwise a step is one product of cuBLAS and one launch for all the rest.
+`triton_loops.py` is the text of the kernels, with the cell's forward and backward by hand; one
+recurrence's heads and its gate, printed by SymPy with its derivatives from its Python formula, are
+written into it.  Two plans: `persistent` runs all steps in one launch, weights on the chip;
+otherwise a step is one product of cuBLAS and one launch for all the rest.
 Gates, cell states and sums stay float32; the stash holds the activations in the tensors' type.
 M models, B batch, T time, H hidden units, G rows of the weights, C neurons to a master unit.
 """
@@ -322,7 +323,6 @@ def backward(
     dc = torch.zeros_like(dh)
     if lstm:
         dc.copy_(dc_last)
-    d_w = torch.empty_like(x.w_h) if hs.numel() else torch.zeros_like(x.w_h)
     if hs.numel():
         z = torch.zeros_like(dh)
 
@@ -336,11 +336,19 @@ def backward(
         _run(library(r).backward, r, x, cut, pointers, product)
         product(T)
         dh += z
-        # h before step t is hs before it: two products spare a copy of all states
-        torch.bmm(d_rh[:, 0].mT, x.h0, out=d_w)
-        d_w.baddbmm_(d_rh[:, 1:].flatten(1, 2).mT, hs[:, :-1].flatten(1, 2))
-    d_b_u = d_w.new_empty(len(d_w), 0)
+    d_b_u = x.w_h.new_empty(len(hs), 0)
     if x.b_u is not None:
         d_b_u = r.split(d_rh, x.w_h.shape[-1])["u"].sum((1, 2))
     states = dh.to(x.h0.dtype), dc.to(x.c0.dtype)
+    d_w = _through_states(x, hs, d_rh)
     return Gradients(*through_input_side(x, d_gx, to_x), d_w, d_b_u, *states)
+
+
+def _through_states(x: Inputs, hs: Tensor, d_rh: Tensor) -> Tensor:
+    """Gradient of w_h from those of the pre-activations, as h_{t-1} saw them."""
+    if hs.numel() == 0:
+        return torch.zeros_like(x.w_h)
+    d_w = torch.empty_like(x.w_h)
+    # h before step t is hs before it: two products spare a copy of all states
+    torch.bmm(d_rh[:, 0].mT, x.h0, out=d_w)
+    return d_w.baddbmm_(d_rh[:, 1:].flatten(1, 2).mT, hs[:, :-1].flatten(1, 2))
