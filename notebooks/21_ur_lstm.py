@@ -29,6 +29,11 @@
 #
 # Cost: some seconds on a CPU; nothing is trained.
 
+# %% [markdown]
+# **In short.** The UR-LSTM is ten lines. Its one formula, `refine`, is read by NumPy, torch, SymPy
+# and C alike; from it come the derivatives that are the gate's own, while the rest of a cell's
+# backward pass is written by hand and tested. *Confirmed*: it needs no number but its sizes (G28).
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights and inputs below
 
@@ -176,7 +181,7 @@ f = np.linspace(0, 1, 101)
 band = pd.concat(pd.DataFrame({"f": f, "r": r, "g": refine(f, r)}) for r in np.linspace(0, 1, 9))
 assert band.g.between(0, 1).all()
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(5.0, 3.8))
 for r, part in band.groupby("r"):
     ax.plot(part.f, part.g, color=(0.85 - 0.8 * r, 0.35 + 0.2 * r, 0.1 + 0.6 * r), lw=1.5)
@@ -239,7 +244,8 @@ else:
     print("no C compiler here, so the fourth reader is silent")
 
 # %% [markdown]
-# SymPy derived the kernel's backward pass in the same way: nobody ever typed the derivative in.
+# SymPy differentiates the same trace. From it the kernels' backward passes have the derivatives of
+# both effective gates by each head, and the slopes of the fast and softsign activations:
 
 # %%
 gradient = trace(gate, gate.heads)
@@ -249,6 +255,13 @@ for head, expected in zip(("f", "r"), dg, strict=True):
     derived = gradient.derivatives(head)[0].subs(complements)
     assert sympy.expand(derived - expected.subs({F: a["f"], R: a["r"]})) == 0
 print("derivatives for the kernels: equal to SymPy's above")
+
+# %% [markdown]
+# The rest of a cell's backward pass is written by hand, once in each kernel: the sigmoid's slope,
+# tanh, candidate and output gate, a GRU's reset product, cumax's sum and the chain through time
+# (`backward` in `urgates/kernels/eager.py`, and its like in `native.cpp` and `triton_loops.py`).
+# Tests hold all of it against autograd through the plain loop of `kernels/reference.py`; the
+# gradients that were compared above went through both parts.
 
 # %% [markdown]
 # ## What the paper promises
@@ -298,7 +311,7 @@ cells = pd.concat(
     for name, g in start.items()
 ).reset_index(names="unit")
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 2, size=(9.6, 3.4))
 for ax, (name, g) in zip(axes, start.items(), strict=True):
     image = ax.imshow(g, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")

@@ -29,6 +29,13 @@
 #
 # Cost: some seconds on a CPU; nothing is trained.
 
+# %% [markdown]
+# **In short.** *Confirmed*: a zero bias gathers all gates at 1/2 and a bias of 1 gives them one
+# short period (G01, G02); the uniform start spreads them over (0, 1), about half of the biases
+# negative (G03, G04); the extremes of $d$ draws are expected at $1/(d+1)$ from the ends (G26).
+# With Listing 2's offset, UR's *effective* gate does not start uniform: gates above 0.9 are half
+# as frequent.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the sampled biases, weights and inputs
 
@@ -145,7 +152,7 @@ for x in (2, 10, 100):
     print(f"share of U's gates with D > {x:3}: {share:.3f}, and 1/x = {1 / x:.3f}")
     assert abs(share - 1 / x) < 0.01
 
-# %%
+# %% tags=["hide-input"]
 LOOK = {
     "zero bias": {"color": "0.6"},
     "-": {"color": figures.STYLE["-"]["color"]},
@@ -252,7 +259,7 @@ startup = pd.DataFrame(
 )
 startup = startup.assign(g=edges[1:] - 0.0125)
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 4, size=(9.6, 2.6), sharey=True)
 for ax, name in zip(axes, readings, strict=True):
     ax.stairs(startup[name], edges, fill=True, color=figures.STYLE["UR"]["color"], alpha=0.6)

@@ -29,6 +29,12 @@
 #
 # Nothing is trained here: some seconds on a CPU.
 
+# %% [markdown]
+# **In short.** *Imprecise*: refine-gate LSTMs have as many parameters as the plain LSTM, but for
+# UR's one bias per unit (G15). A refined GRU has a fourth map. Tied to its input gate the state
+# stays within $[-1, 1]$. `urgates.LSTM` replaces `torch.nn.LSTM` by one word, and before any
+# training its gradient reaches further back.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights and inputs below
 
@@ -65,7 +71,7 @@ bench
 # which picks a point between the lower and the upper end of the band around $f_t$, and the input
 # gate tied to the result. First the parts of the drawing, then how they are wired:
 
-# %%
+# %% tags=["hide-input"]
 parts = pd.DataFrame(
     [
         ("f", "layer", 2.25, 1.6, r"$\sigma$"),
@@ -85,7 +91,7 @@ parts = pd.DataFrame(
     columns=["part", "kind", "x", "y", "text"],
 )
 
-# %%
+# %% tags=["hide-input"]
 standard = [
     [(0, 6.2), (3.04, 6.2)], [(3.3, 6.2), (6.74, 6.2)], [(7, 6.2), (12, 6.2)],
     [(10.3, 6.2), (10.3, 4.95)], [(10.3, 4.6), (10.3, 3.26)], [(10.3, 3), (12, 3)],
@@ -105,7 +111,7 @@ labels = {
     "$o_t$": (9.25, 2.5), "$g_t$": (3.05, 5.45), "$i_t$": (6.15, 5.45),
 }  # fmt: skip
 
-# %%
+# %% tags=["hide-input"]
 accent, standard_blue = (figures.STYLE[name]["color"] for name in ("UR", "-"))
 grey = "0.45"
 looks = {
@@ -314,7 +320,7 @@ reach = pd.DataFrame(
     }
 ).rename_axis("lag")
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(6.8, 3.4))
 for (name, values), color in zip(reach.items(), ("0.6", accent, standard_blue), strict=True):
     ax.plot(values[values > 1e-10], lw=2, color=color, label=name)
@@ -355,7 +361,7 @@ with torch.no_grad():
         }
     ).rename_axis("step")
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(7.2, 3))
 for (name, values), color in zip(traces.items(), ("0.6", accent, "0.1"), strict=True):
     held = name.startswith("training")

@@ -26,6 +26,12 @@
 # A preview: the equations of chrono (17–18) are at home in [B3](B3_chrono.ipynb), those of Ordered
 # Neurons (19–27) in [B4](B4_on_lstm.ipynb). Nothing is trained: some seconds on a CPU.
 
+# %% [markdown]
+# **In short.** Chrono starts every gate above 1/2 and needs a time scale to be chosen; cumax puts
+# the gates in order and spreads them as a uniform start does. Master gates can only lower what
+# they master, so that forget and input gate start with a sum of 5/6; doubled and tied, they are a
+# refine gate. No claim is decided here: see B3 and B4.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights, biases and inputs below
 
@@ -132,7 +138,7 @@ spread = pd.DataFrame(
     columns=["gate", "draw", "unit", "f"],
 )
 
-# %%
+# %% tags=["hide-input"]
 titles = {"C": "C: chrono, $T_{max}$ = 64", "O": "O: cumax", "U": "U: uniform"}
 fig, axes = figures.subplots(1, 3, size=(9.2, 3), sharey=True)
 for ax, (name, part) in zip(axes, spread.groupby("gate"), strict=True):
@@ -185,7 +191,7 @@ bands = pd.DataFrame(
 assert np.allclose(bands["master, a = 0"], f**2) and np.allclose(bands["master, a = 1"], f)
 assert np.allclose(bands["refine, r = 1"], 1 - (1 - f) ** 2)
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 2, size=(8.4, 3.9), sharey=True)
 for ax, kind, name in zip(axes, ("master", "refine"), ("UM", "UR"), strict=True):
     low, middle, high = (bands[c] for c in bands if c.startswith(kind))

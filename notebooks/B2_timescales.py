@@ -31,6 +31,12 @@
 # |---|---|---|
 # | any | formulas and samples; nothing is trained | 10 seconds, CPU |
 
+# %% [markdown]
+# **In short.** *Confirmed*: uniform gates have decay periods of density $x^{-2}$ (G05), a Pareto
+# law of shape 1 and not 2; a refine gate moves a period $D$ to anything above $D/2$ and up to
+# $D^2$ (G06). Sampled layers have the five laws of Table 4, and UR's slow units start at the lower
+# edge of their band.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the sampled gates
 
@@ -123,7 +129,7 @@ periods = np.geomspace(1, 1e4, 100)
 observed = np.array([(D > x).mean() for x in periods])
 plotted = pd.DataFrame({"D": periods, "share": observed, "theory": theory.tail("uniform", periods)})
 
-# %%
+# %% tags=["hide-input"]
 fig, (left, right) = figures.subplots(1, 2)
 look = {"color": figures.STYLE["U"]["color"]}
 left.plot(curve, decay_period(curve), lw=2, **look)
@@ -191,7 +197,7 @@ dots = pd.concat(dots, ignore_index=True)
 dots = dots[np.isfinite(dots.D)]  # cumax never lets its last unit forget
 assert (dots.D_refined > dots.D / 2).all() and (dots.D_refined < dots.D**2).all()
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(6.4, 4.2))
 x = np.geomspace(1, 1e3, 200)
 ax.fill_between(x, x / 2, x**2, color="0.93", label="Proposition 2")
@@ -270,7 +276,7 @@ for start, options in rows.items():
 table = pd.concat(table, ignore_index=True)
 assert (table.share - table.theory).abs().max() < 0.02
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(5, 1, size=(7.2, 7), sharex=True, sharey=True)
 titles = ["constant bias 1 (-)", "chrono, $T_{max}$ = 256 (C)", "chrono, time scale unknown",
           "uniform gates (U)", "cumax (O)"]  # fmt: skip

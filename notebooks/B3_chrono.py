@@ -31,6 +31,12 @@
 # |---|---|---|
 # | any | formulas and samples; nothing is trained | 10 seconds, CPU |
 
+# %% [markdown]
+# **In short.** *Confirmed*: chrono's periods are uniform on $[2, T_{max}]$ (G22), its gates tied
+# at the start (G24), its parameter-free form has a heavier tail than uniform gates (G23), which
+# match cumax (G21). *Imprecise*: $T_{max}$ of 8 and 11 stand for biases of about 1 and 2; no
+# average that we know gives both (G25).
+
 # %% tags=["parameters"]
 seed: int = 0  # of the sampled gates
 
@@ -116,7 +122,7 @@ blur = pd.DataFrame({"left": edges[:-1], **{n: np.histogram(s, edges)[0] for n, 
 means = {name: s.mean() for name, s in sums.items()}
 assert abs(means["C"] - 1) < 0.01 and abs(means["U"] - 1) < 0.01 and means["-"] > 1.2
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(6.4, 3))
 for name in sums:
     look, share = figures.STYLE[name], blur[name] / len(sums[name])
@@ -156,7 +162,7 @@ tails = {f"chrono {T}": theory.tail("chrono", decay_period(grid), t_max=T) for T
 tails["uniform"] = theory.tail("uniform", decay_period(grid))
 drawn = pd.DataFrame({"f": grid, **tails})
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(6.4, 3.8))
 C, U = figures.STYLE["C"]["color"], figures.STYLE["U"]["color"]
 for shade, T in zip((0.25, 0.4, 0.6, 0.8, 1), T_values, strict=True):
@@ -233,7 +239,7 @@ curves = pd.DataFrame(
     }
 )
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(6.4, 3.8))
 looks = {"constant": ("-", "-", "constant bias 1"), "uniform": ("U", "-", "uniform gates: $1/x$"),
          "chrono": ("C", "-", "chrono, $T_{max}$ = 256"),
@@ -271,7 +277,7 @@ u_gates = torch.sigmoid(GATES["U"].initial_bias(H)).sort().values.numpy()
 rank = np.arange(1, H + 1) / H
 sorted_gates = pd.DataFrame({"rank": rank, "uniform": u_gates, "cumax": cumax[:H]})
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(4.6, 3.6))
 ax.plot([0, 1], [0, 1], color="0.4", lw=1, ls=":", label="exactly uniform")
 for start, name in (("uniform", "U"), ("cumax", "O")):
@@ -341,7 +347,7 @@ b = np.linspace(0, 2.5, 251)
 inside = {str(T): b <= math.log(T - 1) for T in (8, 11)}
 dens = pd.DataFrame({"b": b} | {T: np.exp(b) / (int(T) - 2) * inside[T] for T in inside})
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 2, size=(8, 3), sharey=True)
 for ax, T, target in zip(axes, (8, 11), (1, 2), strict=True):
     ax.fill_between(b, dens[str(T)], color=figures.STYLE["C"]["color"], alpha=0.4, lw=0)

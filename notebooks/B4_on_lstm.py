@@ -31,6 +31,12 @@
 # |---|---|---|
 # | any | identities, samples, a few steps of small layers; nothing is trained | 10 seconds, CPU |
 
+# %% [markdown]
+# **In short.** *Contradicted*: the effective forget gates do not start with a mean of 5/6; that is
+# the sum of forget and input gate, as Prop. 3's proof shows (G17). *Confirmed*: cumax gates have
+# means $j/n$ (G18); tied and rescaled, master gates are a refine gate, on the input side too (G19,
+# G20). The last neurons of an ordered gate never learn.
+
 # %% tags=["parameters"]
 seed: int = 0  # of random logits, weights and inputs
 
@@ -95,7 +101,7 @@ exact = torch.allclose(cumax(torch.zeros(n, dtype=torch.float64)), diagonal)
 worst = errors.abs().max().item()
 bench.claim("G18", holds=exact and worst < 3, ours=f"largest of 63 errors {worst:.1f} SE")
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(5.4, 3.6))
 color = figures.STYLE["O"]["color"]
 for row in gates[:40]:
@@ -151,7 +157,7 @@ assert [(c == 0).all(1).sum() for c in alive.values()] == [1, 4, 1]
 relative = {name: c / c.abs().amax(1, keepdim=True) for name, c in alive.items()}  # dead: nan
 tidy = pd.concat([pd.DataFrame(c.numpy()).assign(gate=name) for name, c in alive.items()])
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 3, size=(9.6, 3.4), sharey=True)
 for ax, (name, c) in zip(axes, relative.items(), strict=True):
     image = ax.imshow(c, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="none")
@@ -313,7 +319,7 @@ inner = start[start.x < 1]
 assert np.allclose(inner.gain, (1 - inner.x / 2) / (1 + inner.x / 2))
 assert np.allclose(refine(x, 0.5) + refine(1 - x, 0.5), 1)
 
-# %%
+# %% tags=["hide-input"]
 fig, (left, right) = figures.subplots(1, 2, size=(9.6, 3.6))
 OM, OR = figures.STYLE["OM"]["color"], figures.STYLE["U"]["color"]
 for master_gate in (start.f_master, start.i_master):

@@ -31,6 +31,12 @@
 # |---|---|---|
 # | any | algebra, autograd and a search over one variable; nothing is trained | 10 seconds, CPU |
 
+# %% [markdown]
+# **In short.** *Confirmed*: the refined gate's gradient is the closed form of App. C (G11); at
+# equal activation it lies in the band of Fig. 2d (G12), always above a plain gate's and below
+# twice as much (G13). The upper end is $2/(1+\sqrt{\min(g, 1-g)})$ in closed form. Near saturation
+# that is a factor, not another order.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random points where formulas are compared
 
@@ -140,7 +146,7 @@ ratios = pd.DataFrame({"r": r_grid})
 for value in g_values:
     ratios[f"g = {value}"] = theory.gradient_ratio(1 - value, 1 - r_grid)  # exact near 1
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(6.4, 3.8))
 color = figures.STYLE["R"]["color"]
 for shade, column in zip((0.3, 0.45, 0.6, 0.8, 1), ratios.columns[1:], strict=True):
@@ -239,7 +245,7 @@ bounds = pd.DataFrame({"g": g_grid, "plain": plain, "lower": low * plain, "upper
 near = pd.DataFrame({"saturation": saturation, "lower ratio": low_s, "upper ratio": high_s})
 plotted = pd.concat([bounds, near], ignore_index=True)
 
-# %%
+# %% tags=["hide-input"]
 fig, (left, right) = figures.subplots(1, 2, size=(9.6, 3.8))
 color = figures.STYLE["R"]["color"]
 left.fill_between(g_grid, bounds.lower, bounds.upper, color=color, alpha=0.25, lw=0)

@@ -35,11 +35,11 @@
 # | any | gates and their slopes: formulas, limits | 10 seconds, CPU |
 
 # %% [markdown]
-# **In short.** *Confirmed*: long time scales force a gate into saturation, which no gate escapes
-# (F04, F05, F25). The fast gate saturates doubly exponentially, in a higher order than the sigmoid,
-# and that in a higher one than softsign (F06, F07). In $z$ its gradient is gone soonest; at equal
-# activation it is the largest of all (F08, F16), never above 0.279 (F26). The refine gate keeps the
-# sigmoid's order, with up to twice the gradient.
+# **In short.** *Confirmed*: long time scales force a gate into saturation (F25), which no gate
+# escapes (F04, F05). The fast gate saturates doubly exponentially, in a higher order than the
+# sigmoid, and that in a higher one than softsign (F06, F07). In $z$ its gradient is gone soonest;
+# at equal activation it is the largest of all (F08, F16), never above 0.279 (F26). The refine gate
+# keeps the sigmoid's order, with up to twice the gradient.
 
 # %% tags=["parameters"]
 deepest: float = 1e-12  # the smallest distance to saturation, 1 - f, that is looked at

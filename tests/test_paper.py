@@ -61,6 +61,18 @@ def test_every_claim_is_decided_in_its_notebook(name):
     assert claim.kind in ("trained", "measured") or entry["verdict"] in VERDICTS[:3]
 
 
+def test_what_a_page_says_in_short_is_what_was_decided():
+    found, names = stored(ROOT / "figures"), []
+    for script in notebooks.find(root=ROOT):
+        starts = [cell.source for cell in notebooks.read(script).cells[1:2]]
+        text = "\n".join(cell for cell in starts if cell.startswith("**In short"))
+        assert text.count("\n") < 5, f"{script.stem} is not short"
+        for word, part in re.findall(r"\*([A-Z][a-z ]+)\*:([^*]*)", text):
+            names += (said := re.findall(r"\b[FG]\d\d(?:-\w+|T)?", part.replace("–", " ")))
+            assert {found[name]["verdict"] for name in said} == {word.lower()}, script.stem
+    assert len(names) >= 40
+
+
 def test_no_verdict_is_about_an_unknown_claim():
     for path in (ROOT / "figures").glob("*/claims.json"):
         assert set(json.loads(path.read_text(encoding="utf-8"))) <= set(CLAIMS), path
