@@ -362,7 +362,7 @@ def test_interrupting_saves_what_was_trained_and_says_how_to_go_on(tmp_path):
     assert re.search(r"^stopped +20_slow .*interrupted", out, re.MULTILINE)
     assert "to go on: urgates run 20 --jobs 1" in out and "DeadKernel" not in out + err
     _, state = load_checkpoint(csv.with_suffix(".safetensors"))
-    assert state["step"] == csv.read_text().count("\n") - 1 > 19
+    assert state["learner"]["step"] == csv.read_text().count("\n") - 1 > 19
 
 
 # ------------------------------------------------------------------ publishing

@@ -56,31 +56,27 @@ def train(
 
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
-    Ctrl-C ends the step, saves a checkpoint and raises KeyboardInterrupt.
+    After Ctrl-C the step is ended and saved, then KeyboardInterrupt raised.
     """
     keep_freed_memory()
-    folder = Path(folder)
+    folder, p, name = Path(folder), job.protocol, job.key.stem
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * (limit_minutes or float("inf"))
-    with ExitStack() as closing:
-        closing.enter_context(locked(folder / f"{job.group.stem}.lock"))
-        interrupts = closing.enter_context(_interrupts())
+    lock = locked(folder / f"{job.group.stem}.lock")
+    with lock, _interrupts() as interrupts, ExitStack() as closing:
         models = learner(job, device)
         record = Record(models, job, folder)
         closing.callback(record.close)
-        label = f"{job.protocol.task} {job.cell} {job.gate}"
-        bar = Bar(label, job.key.stem, models.step, job.protocol.steps, progress)
+        bar = Bar(f"{p.task} {job.cell} {job.gate}", name, models.step, p.steps, progress)
         closing.callback(bar.close)
         ended = drive(
-            models, record, bar,
-            halt=lambda: interrupts or time.monotonic() > deadline,
-            checkpoint_seconds=checkpoint_seconds,
-        )  # fmt: skip
-        tell(job.key.stem, models.step, models.step if ended else job.protocol.steps)
+            *(models, record, bar, lambda: interrupts or time.monotonic() > deadline),
+            checkpoint_seconds,
+        )
+        tell(name, models.step, models.step if ended else p.steps)
         if interrupts:
             raise KeyboardInterrupt(
-                f"stopped after step {models.step} of {job.protocol.steps}; "
-                "the same call goes on there"
+                f"stopped after step {models.step} of {p.steps}; the same call goes on there"
             )
 
 

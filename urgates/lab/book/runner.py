@@ -23,6 +23,7 @@ from jupyter_client.kernelspec import KernelSpec
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from urgates.checks import positive_int, refusal
 from urgates.lab.book.bench import check_settings
 from urgates.lab.book.claims import read_claims
 from urgates.lab.book.notebooks import EXACT, declared, read, stamped
@@ -74,87 +75,110 @@ def run(
         ValueError: for `jobs` below 1, parameters together with `publishing`, or impossible ones.
         KeyboardInterrupt: when the kernels have been told, and training has saved checkpoints.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    positive_int("jobs", jobs)
     if publishing and parameters:
-        raise ValueError(f"parameters must be left out when publishing, got {dict(parameters)}")
+        raise refusal("parameters", "be left out when publishing", str(dict(parameters)))
     for script in scripts:  # before a path is made of any of them
         check_settings(**{**declared(read(script)), **(parameters or {})})
     progress = progress or Progress()
     if not publishing:
-        return _run_all(scripts, parameters or {}, jobs, progress, publishing=False)
+        return _Execution(scripts, parameters or {}, jobs, progress).reports()
     root = scripts[0].parents[1]
     with staged(root) as copy:
-        scripts = [copy / "notebooks" / script.name for script in scripts]
-        for script in scripts:
-            preset = str(declared(read(script)).get("preset", EXACT))
-            adopt_runs(
-                root / "runs" / preset / script.stem / "runs",
-                copy / "figures" / script.stem / "runs",
-            )
-        reports = _run_all(scripts, {}, jobs, progress, publishing=True)
+        copies = [copy / "notebooks" / script.name for script in scripts]
+        for script in copies:
+            made, kept = _places(script, {}, root)[0], copy / "figures" / script.stem
+            adopt_runs(made / "runs", kept / "runs")
+        reports = _Execution(copies, {}, jobs, progress, publishing=True).reports()
         if not any(report.error for report in reports):
             land(root, [report.name for report in reports])
     return reports
 
 
-def _run_all(
-    scripts: Sequence[Path], parameters: Mapping, jobs: int, progress: Progress, publishing: bool
-) -> list[Report]:
-    env = {"OMP_NUM_THREADS": "1"} if min(jobs, len(scripts)) > 1 else {}
-    kernels: dict[str, set[int]] = {}  # process ids of what is being executed
-    stopping: list[bool] = []
-    cells = {script: len(_code(read(script))) for script in scripts}
-    with (
-        tqdm(total=sum(cells.values()), unit="cell", disable=None, leave=False) as bar,
-        progress.shown(bar),
-        ThreadPoolExecutor(jobs) as pool,
-    ):
+@dataclass
+class _Execution:
+    """Notebooks as they are executed side by side, the scoreboard last."""
 
-        def attempt(script: Path) -> Report:
-            report, start, left = Report(script.stem), time.monotonic(), cells[script]
+    scripts: Sequence[Path]
+    parameters: Mapping
+    jobs: int
+    progress: Progress
+    publishing: bool = False
+    kernels: dict[str, set[int]] = field(default_factory=dict)  # process ids, by notebook
+    stopping: bool = False
 
-            def on_cell(**_) -> None:
-                nonlocal left
-                left -= 1
-                bar.set_postfix_str(script.stem, refresh=False)
-                progress.cells(bar)
+    def reports(self) -> list[Report]:
+        """Execute them all."""
+        cells = sum(len(_code(read(script))) for script in self.scripts)
+        last = [script for script in self.scripts if script.stem == LAST]
+        others = [script for script in self.scripts if script.stem != LAST]
+        with (
+            tqdm(total=cells, unit="cell", disable=None, leave=False) as bar,
+            self.progress.shown(bar),
+            ThreadPoolExecutor(self.jobs) as pool,
+        ):
+            return [*self._side_by_side(pool, bar, others), *self._side_by_side(pool, bar, last)]
 
-            try:
-                _attend(
-                    report, script, parameters, publishing,
-                    env=env | progress.watch(script.stem), on_cell=on_cell,
-                    kernels=kernels.setdefault(script.stem, set()),
-                    printed=_LastLine(bar, script.stem),
-                )  # fmt: skip
-            except papermill.PapermillExecutionError as error:
-                reason = error.evalue.strip().split("\n")[0]
-                report.error = (
-                    f"In [{error.exec_count}] of {report.output}: {error.ename}: {reason}"
-                )
-            except Exception as error:  # a dead kernel, a full disk: the summary says so
-                report.error = f"{type(error).__name__}: {error}"
-            kernels.pop(script.stem, None)
-            if stopping and report.error:
-                report.error = INTERRUPTED
-            report.seconds = time.monotonic() - start
-            progress.cells(bar, left)
-            bar.write(str(report))
-            return report
+    def _side_by_side(self, pool, bar: tqdm, scripts: Sequence[Path]) -> list[Report]:
+        futures = [pool.submit(self._attempt, script, bar) for script in scripts]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            self.stopping = True
+            _interrupt(futures, self.kernels)
+            raise
 
-        def side_by_side(some: Sequence[Path]) -> list[Report]:
-            futures = [pool.submit(attempt, script) for script in some]
-            try:
-                return [future.result() for future in futures]
-            except KeyboardInterrupt:
-                stopping.append(True)
-                _interrupt(futures, kernels)
-                raise
+    def _attempt(self, script: Path, bar: tqdm) -> Report:
+        """Execute one; an error is told in its report."""
+        report, start, left = Report(script.stem), time.monotonic(), len(_code(read(script)))
 
-        return [
-            *side_by_side([s for s in scripts if s.stem != LAST]),
-            *side_by_side([s for s in scripts if s.stem == LAST]),
-        ]
+        def on_cell(**_) -> None:
+            nonlocal left
+            left -= 1
+            bar.set_postfix_str(script.stem, refresh=False)
+            self.progress.cells(bar)
+
+        try:
+            self._attend(report, script, on_cell=on_cell, printed=_LastLine(bar, script.stem))
+        except papermill.PapermillExecutionError as error:
+            reason = error.evalue.strip().split("\n")[0]
+            report.error = f"In [{error.exec_count}] of {report.output}: {error.ename}: {reason}"
+        except Exception as error:  # a dead kernel, a full disk: the summary says so
+            report.error = f"{type(error).__name__}: {error}"
+        self.kernels.pop(script.stem, None)
+        if self.stopping and report.error:
+            report.error = INTERRUPTED
+        report.seconds = time.monotonic() - start
+        self.progress.cells(bar, left)
+        bar.write(str(report))
+        return report
+
+    def _attend(self, report: Report, script: Path, **shown) -> None:
+        """Execute one into its place below `runs/`, and publish it if that is wanted."""
+        defaults = declared(read(script))
+        given = {name: value for name, value in self.parameters.items() if name in defaults}
+        root = script.parents[1]
+        made, preset = _places(script, given, root)
+        made.parent.mkdir(parents=True, exist_ok=True)
+        env = {"OMP_NUM_THREADS": "1"} if min(self.jobs, len(self.scripts)) > 1 else {}
+        env |= self.progress.watch(script.stem)
+        kernels = self.kernels.setdefault(script.stem, set())
+        with locked(made.with_name(f"{made.name}.lock"), f"executing {script.stem} at {preset}"):
+            for file in figure_files(owned(made, root / "runs")):
+                file.unlink()  # an earlier execution's would pass for this one's
+            report.output = root / "runs" / preset / "notebooks" / f"{script.stem}.ipynb"
+            executed = execute(script, report.output, given, env=env, kernels=kernels, **shown)
+            report.verdicts = verdicts(made)
+        if self.publishing:
+            device = device_name(choose_device(str(defaults.get("device", "cpu"))))
+            notebook = stamped(executed, script, preset, device)
+            report.changed = publish(notebook, script, made, root / "figures" / script.stem)
+
+
+def _places(script: Path, given: Mapping, root: Path) -> tuple[Path, str]:
+    """Where a notebook's results go, and its preset."""
+    preset = str({"preset": EXACT, **declared(read(script)), **given}["preset"])
+    return root / "runs" / preset / script.stem, preset
 
 
 def _interrupt(futures: Sequence[Future], kernels: Mapping[str, set[int]]) -> None:
@@ -200,26 +224,6 @@ def summary(reports: Sequence[Report], seconds: float) -> str:
     if counts:
         lines.append("claims: " + ", ".join(f"{n} {word}" for word, n in counts.most_common()))
     return "\n".join(lines)
-
-
-def _attend(report: Report, script: Path, parameters: Mapping, publishing: bool, **how) -> None:
-    """Execute one notebook into its place below `runs/`, and publish it if that is wanted."""
-    defaults = declared(read(script))
-    given = {name: value for name, value in parameters.items() if name in defaults}
-    preset = str(given.get("preset", defaults.get("preset", EXACT)))
-    root = script.parents[1]
-    made, kept = root / "runs" / preset / script.stem, root / "figures" / script.stem
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with locked(made.with_name(f"{made.name}.lock"), f"executing {script.stem} at {preset}"):
-        for file in figure_files(owned(made, root / "runs")):
-            file.unlink()  # an earlier execution's would pass for this one's
-        report.output = root / "runs" / preset / "notebooks" / f"{script.stem}.ipynb"
-        executed = execute(script, report.output, given, **how)
-        report.verdicts = verdicts(made)
-    if publishing:
-        device = device_name(choose_device(str(defaults.get("device", "cpu"))))
-        notebook = stamped(executed, script, preset, device)
-        report.changed = publish(notebook, script, made, kept)
 
 
 def execute(
