@@ -44,10 +44,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.colors import LogNorm
 
 from urgates.gates import decay_period
 from urgates.lab import Bench, figures
+from urgates.lab.book import reader_figures
+from urgates.lab.book import units as of_units
 from urgates.lab.experiments.images import accuracies, best_stable
 from urgates.lab.tasks import bit_reversal
 
@@ -77,25 +78,20 @@ best_stable(scores)[["valid", "test", "seeds"]].round({"valid": 1, "test": 1})
 # at the same moment.
 
 # %%
-if runs:
-    valid = runs.frame.dropna(subset="valid_accuracy")
-    fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
-    plotted = [
-        figures.curves(axes[0], runs.frame, "accuracy", ylabel="training accuracy"),
-        figures.curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy"),
-    ]
-    figures.legend(fig, runs.read)
-    plotted = pd.concat(plotted)
-    bench.save(fig, "learning", data=plotted, paper="Fig. 5a, reduced scale", runs=runs)
+valid = runs.frame.dropna(subset="valid_accuracy")
+fig, axes = figures.subplots(1, 2, size=(9.6, 3.8), sharey=True)
+plotted = [
+    figures.curves(axes[0], runs.frame, "accuracy", ylabel="training accuracy"),
+    figures.curves(axes[1], valid, "valid_accuracy", ylabel="validation accuracy"),
+]
+figures.legend(fig, runs.read)
+bench.save(fig, "learning", data=pd.concat(plotted), paper="Fig. 5a, reduced scale", runs=runs)
 
-# %%
-if runs:
-    medians = valid.groupby(["gate", "step"]).valid_accuracy.median().unstack("gate")
-    moments = medians.iloc[[0, len(medians) // 2, -1]] if len(medians) > 2 else medians
-    for step, row in moments.iterrows():
-        ahead = row.sort_values(ascending=False)
-        said = ", ".join(f"{gate} {100 * value:.1f} %" for gate, value in ahead.items())
-        print(f"validation after {step:4} steps: {said}")
+medians = valid.groupby(["gate", "step"]).valid_accuracy.median().unstack("gate")
+for step, row in medians.iloc[sorted({0, len(medians) // 2, len(medians) - 1})].iterrows():
+    ahead = row.sort_values(ascending=False)
+    said = ", ".join(f"{gate} {100 * value:.1f} %" for gate, value in ahead.items())
+    print(f"validation after {step:4} steps: {said}")
 
 # %% [markdown]
 # ## A network to ask
@@ -133,7 +129,7 @@ def read(network, x, every=1):
 
 # %%
 task = runs.protocol.make_task()
-T, side = task.length, round(task.length**0.5)
+T = task.length
 
 
 @cache
@@ -160,21 +156,10 @@ chances, answers = read(network, x, T)[:, 0].max(-1)
 asked = digits[["index", "label"]].assign(answer=answers, confidence=(100 * chances).round().int())
 wrong = asked[asked.label != asked.answer]
 print(f"{len(asked) - len(wrong)} of {len(asked)} right, {x.shape[1]} pixels each")
-wrong.rename_axis("image")
 
-# %%
-order = bit_reversal(T)
-scanline = torch.empty_like(x)
-scanline[:, order] = x
-fig, axes = figures.subplots(2, 6, size=(9.6, 3.9))
-for ax in axes.flat:
-    ax.set(xticks=[], yticks=[], frame_on=False)
-for ax, image, row in zip(axes.flat, scanline, asked.itertuples(), strict=False):
-    ax.imshow(image.view(side, side), cmap="Greys", vmin=0, vmax=1)
-    right = row.answer == row.label
-    ax.set_title(f"{row.label}: read as {row.answer}, {row.confidence} %", fontsize=9)
-    ax.title.set(color="black" if right else "#b00020", weight="normal" if right else "bold")
+fig = reader_figures.dozen(x[..., 0], asked)
 bench.save(fig, "dozen", data=asked, runs=runs.only(shown))
+wrong.rename_axis("image")
 
 # %% [markdown]
 # Twelve images chosen in this way tell no error rate. That one, over the whole test set, has to be
@@ -242,22 +227,7 @@ along = pd.DataFrame(
         "confidence": (100 * chances.flatten()).round().int(),
     }
 )
-
-# %%
-when = torch.empty(T, dtype=torch.int64)
-when[order] = torch.arange(T)
-fig, axes = figures.subplots(2, 6, size=(9.6, 3.9))
-for ax, row, image in zip(
-    axes.flat, along.itertuples(), scanline[np.repeat(two, len(stages))], strict=True
-):
-    seen = torch.where(when < row.pixels, image[:, 0], torch.nan)
-    ax.imshow(seen.view(side, side), cmap="Greys", vmin=0, vmax=1)
-    ax.set(xticks=[], yticks=[], facecolor="#cfe3f1")
-    ax.spines[:].set_visible(False)
-    ax.set_title(f"{row.pixels}: {row.answer}, {row.confidence} %", fontsize=9)
-    ax.title.set(color="black" if row.answer == row.label else "#b00020")
-for ax, label in zip(axes[:, 0], labels[two], strict=True):
-    ax.set_ylabel(f"a {label}", rotation=0, labelpad=12)
+fig = reader_figures.along(x[two, :, 0], along)
 bench.save(fig, "along", data=along, runs=runs.only(shown))
 
 # %% [markdown]
@@ -325,24 +295,13 @@ def by_states():
 
 knows = measured("by_states", by_states)
 
-# %%
-fig, axes = figures.subplots(1, 2, size=(9.6, 3.9), sharey=True)
-plotted = [possible.assign(gate="nearest by pixels", line="reference")]
-for ax, frame, title in ((axes[0], accuracy, "its head"), (axes[1], knows, "nearest state")):
-    plotted.append(figures.curves(ax, frame, "accuracy", ylabel="share of right answers"))
-    plotted[-1]["judge"] = title
-    ax.plot(possible.step, possible.accuracy, ":", color="0.4", lw=1.5)
-    figures.level(ax, 0.1, "guessing")
-    ax.set(title=f"answers by {title}", xlabel="pixels read", xlim=(0, T), ylim=(0, 1))
-axes[0].annotate(
-    "nearest by pixels", (T, 0.95), (-4, 0), textcoords="offset points", ha="right", color="0.4"
-)
-axes[1].set_ylabel("")
-figures.legend(fig, runs.read)
-bench.save(fig, "by_pixels", data=pd.concat(plotted), runs=runs)
+# %% tags=["hide-input"]
+parts = {"its head": accuracy, "nearest state": knows}
+fig, plotted = reader_figures.judges(parts, possible, runs.read)
+bench.save(fig, "by_pixels", data=plotted, runs=runs)
 
 # %%
-judges = {"its head": accuracy, "nearest state": knows, "nearest by pixels": possible}
+judges = {**parts, "nearest by pixels": possible}
 rows = {}
 for judge, frame in judges.items():
     for gate in runs.read if "gate" in frame else [""]:
@@ -363,6 +322,7 @@ pd.DataFrame(rows).T[[n * T // 8 for n in range(1, 9)]].round(0).astype(int)
 # (of an 8 × 8 digit, one column). How much does each tell? Nearest neighbours by these pixels:
 
 # %%
+order = bit_reversal(T)
 eighths = [slice(T * b // 8, T * (b + 1) // 8) for b in range(8)]
 assert all(len(set((order[eighth] % 8).tolist())) == 1 for eighth in eighths)
 
@@ -400,19 +360,8 @@ gapped = measured("gaps", gaps)
 
 # %%
 full = accuracy[accuracy.step == accuracy.step.max()].set_index(["gate", "seed"]).accuracy
-ours = full.loc[pd.MultiIndex.from_frame(gapped[["gate", "seed"]])].to_numpy()
-fig, axes = figures.subplots(1, 2, size=(9.6, 3.9), sharey=True)
-plotted = []
-for ax, blank in zip(axes, ("eighth", "all_before"), strict=True):
-    lost = gapped[["gate", "seed", "step"]].assign(lost=100 * (ours - gapped[blank]))
-    plotted.append(figures.curves(ax, lost, "lost", ylabel="right answers lost [% of the images]"))
-    plotted[-1]["blank"] = blank
-    ax.axhline(0, color="0.7", lw=1, zorder=0)
-    ax.set(xticks=[part.stop for part in eighths])
-axes[0].set(title="one eighth is blank", xlabel="the blank eighth ends at step")
-axes[1].set(title="all before is blank", xlabel="blank up to step", ylabel="")
-figures.legend(fig, runs.read)
-bench.save(fig, "gaps", data=pd.concat(plotted), runs=runs)
+fig, plotted = reader_figures.gaps(gapped, full, runs.read)
+bench.save(fig, "gaps", data=plotted, runs=runs)
 
 # %%
 for gate in runs.read:
@@ -440,27 +389,14 @@ for gate in runs.read:
 # each unit's mean effective forget gate before and after training:
 
 # %%
-probes = runs.probes.dropna(subset="g")
-edges = 2.0 ** np.arange(0, 12.5, 0.5)
-periods = decay_period(probes.g).clip(upper=edges[-1])
-fig, axes = figures.subplots(1, len(runs.read), size=(9.6, 3.1), sharey=True, squeeze=False)
-bars = []
-for ax, gate in zip(axes[0], runs.read, strict=True):
-    for moment, look in (("before", {"color": "0.3"}), ("after", {"fill": True, "alpha": 0.6})):
-        of = periods[(probes.gate == gate) & (probes.when == moment)]
-        share = np.histogram(of, edges)[0] / len(of)
-        ax.stairs(share, edges, label=moment, **{"color": figures.style(gate)["color"]} | look)
-        bars.append({"gate": gate, "when": moment, "left": edges[:-1], "share": share})
-    ax.set(title=figures.style(gate)["label"], xscale="log", xlabel="decay period [steps]")
-axes[0, 0].set_ylabel("share of units")
-axes[0, 0].legend()
-bars = pd.concat([pd.DataFrame(bar) for bar in bars])
+units, edges = of_units.paired(runs), 2.0 ** np.arange(0, 12.5, 0.5)
+fig, _, bars = figures.period_histograms(units, runs.read, edges)
+bars = bars.drop(columns="right")
 bench.save(fig, "decay_periods", data=bars, paper="Fig. 4, other task and axis", runs=runs)
 
-# %%
-spread = periods.groupby([probes.gate, probes.when]).quantile([0.1, 0.5, 0.9]).unstack()
-spread = spread.unstack("when").swaplevel(axis=1)[["before", "after"]].loc[list(runs.read)]
-spread.round(1)
+periods = units[["g_before", "g_after"]].apply(of_units.periods).clip(upper=edges[-1])
+spread = periods.set_axis(["before", "after"], axis=1).groupby("gate").quantile([0.1, 0.5, 0.9])
+spread.unstack().loc[list(runs.read)].round(1)
 
 # %% [markdown]
 # Columns are the 10, 50 and 90 % quantiles over all units and seeds, in steps.
@@ -488,24 +424,7 @@ def traces():
 
 traced = measured("traces", traces).drop(columns="seed").set_index(["gate", "unit"])
 traced.columns = traced.columns.astype(int) * every
-
-# %%
-ink = torch.stack([part.mean() for part in x[0, :, 0].split(every)]).numpy()
-shape = {"sharex": True, "height_ratios": (1, 5), "squeeze": False}
-fig, axes = figures.subplots(2, len(runs.read), size=(9.6, 4.4), **shape)
-for gate, (top, below) in zip(runs.read, axes.T, strict=True):
-    rows = traced.loc[gate]
-    rows = rows.loc[(1 / rows).mean(axis=1).sort_values(ascending=False).index]
-    top.fill_between(rows.columns + every / 2, ink, step="mid", color="0.2", lw=0)
-    top.set(title=figures.style(gate)["label"], ylim=(0, 1))
-    extent = (0, T, 0, len(rows))
-    look = {"norm": LogNorm(1, T), "cmap": "viridis", "origin": "lower", "aspect": "auto"}
-    heat = below.imshow(rows, extent=extent, interpolation="nearest", **look)
-    below.set(xlabel="step", yticks=[])
-    below.grid(False)
-axes[0, 0].set_ylabel("ink")
-axes[1, 0].set_ylabel("units")
-fig.colorbar(heat, ax=axes[1, :], label="decay period [steps]")
+fig = reader_figures.traces(traced, x[0, :, 0], runs.read)
 bench.save(fig, "traces", data=traced.reset_index(), runs=runs)
 
 # %% [markdown]
@@ -553,16 +472,8 @@ bands.loc[list(runs.read)].round(rounded)
 # at inked pixels, the per cent of units that close with ink (negative correlation), and the mean
 # size of the correlation.
 
-# %%
-share = {"sharex": True, "sharey": True, "squeeze": False}
-fig, axes = figures.subplots(1, len(runs.read), size=(9.6, 3.9), **share)
-for ax, gate in zip(axes[0], runs.read, strict=True):
-    part, look = inked[inked.gate == gate], figures.style(gate)
-    ax.axline((1, 1), (10, 10), color="0.5", lw=1)
-    ax.loglog(part.blank, part.inked, **{**look, "linestyle": ""}, ms=4, alpha=0.7)
-    ax.set(title=look["label"], xlabel="decay period at blank pixels", box_aspect=1)
-axes[0, 0].set_ylabel("at inked pixels [steps]")
-plotted = inked[["gate", "seed", "unit", "blank", "inked", "correlation"]]
+# %% tags=["hide-input"]
+fig, plotted = reader_figures.by_ink(inked, runs.read)
 bench.save(fig, "ink", data=plotted, runs=runs)
 
 # %% [markdown]
@@ -573,7 +484,7 @@ bench.save(fig, "ink", data=plotted, runs=runs)
 # ## What it costs
 
 # %%
-print(runs.cost)
+bench.cost(runs)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

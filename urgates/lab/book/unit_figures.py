@@ -82,7 +82,7 @@ def before_after(
 
 
 def period_histograms(
-    units: pd.DataFrame, gates: Sequence[str], edges: Sequence[float], height: float = 3.2
+    units: pd.DataFrame, gates: Sequence[str], edges: Sequence[float]
 ) -> tuple[Figure, np.ndarray, pd.DataFrame]:
     """Decay periods of the effective gates before and after training, a panel per gate.
 
@@ -92,13 +92,17 @@ def period_histograms(
     Returns:
         The figure, its axes, and the plotted numbers.
     """
-    fig, axes = subplots(1, max(len(gates), 1), size=(8.4, height), sharey=True, squeeze=False)
+    columns = max(len(gates), 1)
+    fig, axes = subplots(1, columns, sharex=True, sharey=True, squeeze=False)
     plotted = []
     for ax, gate in zip(axes[0], gates, strict=False):
         moments = units.loc[gate].g_before, units.loc[gate].g_after
         before, after = (of_units.periods(g).clip(upper=edges[-1]) for g in moments)
         plotted.append(histogram(ax, gate, before, after, edges=edges))
-        axes[0, 0].legend(loc="center left")
+        axes[0, 0].legend(loc="best")
+    fig.supxlabel(axes[0, 0].get_xlabel(), size=10)
+    for ax in axes[0]:
+        ax.set(xlabel="", ylabel="share of units" if ax is axes[0, 0] else "")
     return fig, axes[0], pd.concat(plotted or [pd.DataFrame()])
 
 
