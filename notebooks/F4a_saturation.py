@@ -53,17 +53,9 @@ import sympy
 from urgates.gates import band
 from urgates.lab import Bench
 from urgates.lab.book import theory_figures
-from urgates.theory import gradient_bounds
+from urgates.theory import gradient_bounds, saturation
 from urgates.theory.learnability import Problem
-from urgates.theory.saturation import (
-    activation,
-    compare,
-    fast,
-    membership,
-    refined,
-    sigmoid,
-    softsign,
-)
+from urgates.theory.saturation import fast, refined, sigmoid, softsign
 
 bench = Bench("F4a_saturation")
 
@@ -153,7 +145,7 @@ bench.claim("F25", holds=forced, ours=f"share with f > 0.99: {shares[1]:.0%} at 
 # $f = 1$.
 
 # %%
-found = {gate.name: membership(gate) for gate in four}
+found = {gate.name: saturation.membership(gate) for gate in four}
 for name, m in found.items():
     print(f"{name:9} in 𝓕: {m.member}, z0 = {m.z0:.3f}, gradient at 1 - f = {m.reach:.0e}: "
           f"{m.slope:.0e}")  # fmt: skip
@@ -166,8 +158,8 @@ bench.claim("F05", holds=right, ours="onto (0, 1), as no increasing φ attains t
             f"fast from z0 = {found['fast'].z0:.3f}")  # fmt: skip
 
 # %% [markdown]
-# `activation` makes a gate of any $\varphi$, written as NumPy would have it, and refuses what is
-# none: not increasing, not between 0 and 1, not a number. This is what a mistake looks like:
+# `saturation.activation` makes a gate of any $\varphi$, written as NumPy would have it, and refuses
+# what is none: not increasing, not between 0 and 1, not a number. This is what a mistake looks like:
 
 # %%
 for name, wrong in {
@@ -176,7 +168,7 @@ for name, wrong in {
     "wavy": lambda z: 1 / (1 + np.exp(-z - 2 * np.sin(z))),
 }.items():
     try:
-        activation(wrong)
+        saturation.activation(wrong)
     except ValueError as error:
         print(f"{name}: {error}")
 
@@ -258,7 +250,7 @@ for high, low, end, composed in pairs:
     z = np.linspace(0.01, 6, 200)
     bent = low.inverse(high.complement(z))
     higher &= bool(np.allclose(bent, composed(z), rtol=1e-6) and (np.diff(bent, 2) > 0).all())
-higher &= compare(fast, sigmoid).order == compare(sigmoid, softsign).order == "higher"
+higher &= {saturation.compare(high, low).order for high, low, *_ in pairs} == {"higher"}
 bench.claim(
     "F07", holds=higher, ours="ratios below e⁻⁴⁰ for a = 0.1, 1, 10; both compositions convex"
 )
@@ -332,8 +324,8 @@ bench.save(theory_figures.gain(gain), "gain_at_equal_activation", data=gain)
 #
 # ```python
 # from scipy.special import ndtr
-# normal = activation(lambda z: ndtr(z), lambda z: ndtr(-z), name="normal")
-# print(compare(normal, sigmoid), compare(normal, fast))
+# normal = saturation.activation(lambda z: ndtr(z), lambda z: ndtr(-z), name="normal")
+# print(*(saturation.compare(normal, gate).order for gate in (sigmoid, fast)))
 # ```
 #
 # **Next:** [F4b_learnability](F4b_learnability.ipynb), what the orders mean for learning.

@@ -52,17 +52,9 @@ import torch
 import urgates
 from urgates.lab import Bench
 from urgates.lab.book import theory_figures
+from urgates.theory import saturation
 from urgates.theory.learnability import Problem
-from urgates.theory.saturation import (
-    activation,
-    compare,
-    fast,
-    membership,
-    refined,
-    sigmoid,
-    smoothstep,
-    softsign,
-)
+from urgates.theory.saturation import fast, refined, sigmoid, smoothstep, softsign
 
 bench = Bench("F4b_learnability")
 three, refine = (softsign, sigmoid, fast), refined()  # see F4a
@@ -294,7 +286,7 @@ loose = u * Problem().time(refine, u)
 tied = u * Problem().time(smoothstep, u)
 print("refine:", loose.round(4), " tied:", tied.round(4))
 factor = abs(2 * loose[-1] - 1) < 0.01 and abs(4 * tied[-1] - 1) < 0.01
-factor &= {compare(g, sigmoid).order for g in (refine, smoothstep)} == {"same"}
+factor &= {saturation.compare(g, sigmoid).order for g in (refine, smoothstep)} == {"same"}
 bench.claim("F20", holds=bool(factor), ours=f"τ(1 − f) → {loose[-1]:.4f}; tied, {tied[-1]:.4f}")
 
 # %%
@@ -447,8 +439,8 @@ assert all(np.allclose(walk[name], values, rtol=0.01) for name, values in known.
 # %% [markdown]
 # ## Your own gate
 #
-# Write $\varphi$ as NumPy would have it. `activation` refuses what is no gate: not increasing, not
-# between 0 and 1, not a number. The complement is optional; with it, digits near saturation are
+# Write $\varphi$ as NumPy would have it. `saturation.activation` refuses what is no gate
+# ([F4a](F4a_saturation.ipynb)). The complement is optional; with it, digits near saturation are
 # kept. As an example, arctan:
 
 
@@ -463,15 +455,15 @@ def complement(z):
     return np.arctan2(1, np.pi * z / 4) / np.pi
 
 
-mine = activation(phi, complement, name="yours")
+mine = saturation.activation(phi, complement, name="yours")
 
 # %%
-m = membership(mine)
+m = saturation.membership(mine)
 print(
     f"in 𝓕: {m.member}; the gradient falls from z0 = {m.z0:.2f}, to {m.slope:.0e} at {m.reach:.0e}"
 )
 for gate in four:
-    c = compare(mine, gate)
+    c = saturation.compare(mine, gate)
     print(f"saturates in {c.order:6} order {'as' if c.order == 'same' else 'than'} {gate.name}")
 deep = 10 * m.reach
 print(f"local exponent at 1 - f = {deep:.0e}: {float(Problem().exponent(mine, deep)):.3f}")
@@ -494,8 +486,9 @@ bench.save(theory_figures.race(gates, race), "your_own_gate", data=race)
 #
 # ```python
 # from scipy.special import ndtr
-# normal = activation(lambda z: ndtr(z), lambda z: ndtr(-z), name="normal")
-# print(compare(normal, sigmoid), compare(normal, fast), Problem().exponent(normal, 1e-12))
+# normal = saturation.activation(lambda z: ndtr(z), lambda z: ndtr(-z), name="normal")
+# print(*(saturation.compare(normal, gate).order for gate in (sigmoid, fast)))
+# print(Problem().exponent(normal, 1e-12))
 # ```
 #
 # **Next:** [F5_fast_gate](F5_fast_gate.ipynb), the gates in whole networks.

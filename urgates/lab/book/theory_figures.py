@@ -41,17 +41,21 @@ def _lines(ax: Axes, frame: pd.DataFrame, suffix: str = "", **scales: str) -> No
     ax.set(**{f"{axis}scale": kind for axis, kind in scales.items()})
 
 
+def _gates(ax: Axes, frame: pd.DataFrame) -> None:
+    _lines(ax, frame)
+    ax.set(xlabel="pre-activation z", ylabel="gate φ(z)", xlim=(-6, 6), ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, loc="upper left")
+
+
 # ------------------------------------------------------------------ saturation
 
 
 def shapes(frame: pd.DataFrame) -> Figure:
     """Gates and their gradients by z: columns z, then each activation and its " slope"."""
     fig, axes = subplots(1, 2, size=(9.6, 3.4))
-    _lines(axes[0], frame)
+    _gates(axes[0], frame)
     _lines(axes[1], frame, " slope")
-    axes[0].set(xlabel="pre-activation z", ylabel="gate φ(z)", xlim=(-6, 6), ylim=(-0.02, 1.02))
     axes[1].set(xlabel="pre-activation z", ylabel="gradient φ'(z)", xlim=(-6, 6), ylim=(0, 0.3))
-    axes[0].legend(frameon=False, loc="upper left")
     return fig
 
 
@@ -180,9 +184,7 @@ def horizon(frame: pd.DataFrame) -> Figure:
 def race(gates: pd.DataFrame, flows: pd.DataFrame) -> Figure:
     """Gates by z, and those gates' u by τ: columns z or tau, then each activation."""
     fig, axes = subplots(1, 2, size=(9.6, 3.6))
-    _lines(axes[0], gates)
+    _gates(axes[0], gates)
     _lines(axes[1], flows[["tau", *named(gates)]], x="log", y="log")
-    axes[0].set(xlabel="pre-activation z", ylabel="gate φ(z)", xlim=(-6, 6), ylim=(-0.02, 1.02))
     axes[1].set(xlabel="training time τ (log scale)", ylabel="1 − f (log scale)", xlim=(1, 1e8))
-    axes[0].legend(frameon=False, loc="upper left")
     return fig
