@@ -159,7 +159,7 @@ bench.claim("F05", holds=right, ours="onto (0, 1), as no increasing φ attains t
 
 # %% [markdown]
 # `saturation.activation` makes a gate of any $\varphi$, written as NumPy would have it, and refuses
-# what is none: not increasing, not between 0 and 1, not a number. This is what a mistake looks like:
+# what is none: not increasing, not between 0 and 1, not a number. So it answers mistakes:
 
 # %%
 for name, wrong in {
