@@ -81,7 +81,7 @@ lowest, highest = reach(f)
 band = pd.DataFrame({"f": f, "lowest": lowest, "highest": highest})
 kept = pd.DataFrame({"k": k, "0.9": 0.9**k, "0.99": 0.99**k})
 
-# %%
+# %% tags=["hide-input"]
 fig, (left, right) = figures.subplots(1, 2, size=(6.4, 2.0))
 blue, red = figures.STYLE["-"]["color"], figures.STYLE["UR"]["color"]
 left.fill_between(f, band.lowest, band.highest, color=red, alpha=0.25, lw=0)

@@ -35,6 +35,7 @@ seed: int = 0  # of the random weights, biases and inputs below
 
 # %% tags=["nbval-ignore-output"]
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -44,10 +45,9 @@ from IPython.display import display
 import urgates
 from urgates import GATES, Gate, kernels
 from urgates.gates import decay_period, refine
-from urgates.lab import Bench, figures
-from urgates.lab.experiments import protocol
-from urgates.lab.jobs import Job
-from urgates.lab.learners.supervised import Stack
+from urgates.lab import Bench
+from urgates.lab.book import clock, gate_figures
+from urgates.lab.book.units import exceedance
 from urgates.symbolic import c_statements
 
 torch.manual_seed(seed)
@@ -93,34 +93,8 @@ middle = {
     for name, g in start.items()
 }
 
-# %%
-starts = {"constant": "constant bias", "chrono": "chrono", "cumax": "cumax", "uniform": "uniform"}
-auxiliaries = {None: "no auxiliary", "master": "master gates", "refine": "refine gate"}
-grid = {}
-for row, auxiliary in enumerate(auxiliaries):
-    for column, first in enumerate(starts):
-        axes = ("cumax", "constant") if first == "cumax" else ("sigmoid", first)
-        grid[row, column] = Gate(*axes, auxiliary).name
-
-# %%
-fig, axes = figures.subplots(3, 4, size=(9.4, 5.6), sharex=True)
-for place, name in grid.items():
-    ax = axes[place]
-    ax.set(xlim=(0, 1), yticks=[])
-    if name not in GATES:
-        ax.text(0.5, 0.5, f"({name})", color="0.75", size=15, ha="center", va="center")
-        continue
-    ax.stairs(shares[name], edges, fill=True, color=figures.STYLE[name]["color"], alpha=0.75)
-    ax.set_ylim(0, 1.6 * shares[name].max())
-    low, high = (f"{D:.3g}" if D < 1e6 else "∞" for D in middle[name])
-    corner = {"transform": ax.transAxes, "va": "top"}
-    ax.text(0.04, 0.97, name, size=15, weight="bold", **corner)
-    ax.text(0.96, 0.95, f"D: {low} to {high}", size=8.5, ha="right", **corner)
-for ax, title in zip(axes[0], starts.values(), strict=True):
-    ax.set_title(title)
-for ax, label in zip(axes[:, 0], auxiliaries.values(), strict=True):
-    ax.set_ylabel(label)
-fig.supxlabel("effective forget gate at the start (D: decay periods of the middle 90 %)", size=9.5)
+# %% tags=["hide-input"]
+fig = gate_figures.table_1(shares, middle)
 bench.save(fig, "table1", data=shares.reset_index(), paper="Table 1")
 
 # %% [markdown]
@@ -137,24 +111,10 @@ bench.save(fig, "table1", data=shares.reset_index(), paper="Table 1")
 
 # %%
 periods = np.geomspace(1, 3000, 60)
-survival = pd.DataFrame(
-    {n: [(decay_period(g) > p).float().mean().item() for p in periods] for n, g in start.items()},
-    index=periods,
-).rename_axis("D")
+survival = {name: exceedance(decay_period(g), periods).share for name, g in start.items()}
+survival = pd.DataFrame(survival).set_axis(pd.Index(periods, name="D"))
 
-# %%
-fig, panels = figures.facets(survival)
-for ax, names in panels:
-    ax.plot(periods, 1 / periods, color="0.85", lw=5, zorder=0)
-    ax.axvline(500, color="0.4", ls=":", lw=1)
-    for name in names:
-        column = survival[name]
-        ax.plot(column[column > 0], lw=1.6, **figures.STYLE[name] | {"markevery": (3, 9), "ms": 4})
-    ax.set(xscale="log", yscale="log", ylim=(1e-3, 1.3), xlim=(1, 3000))
-    ax.set_xlabel("decay period D [steps]")
-panels[0][0].set_ylabel("share of units beyond D (log scale)")
-panels[0][0].annotate("1/D", (30, 0.05), color="0.4")
-panels[0][0].annotate("Copy's T", (580, 2e-3), color="0.4", rotation=90, fontsize="small")
+fig = gate_figures.survival(survival)
 bench.save(fig, "start_timescales", data=survival.reset_index())
 
 # %% [markdown]
@@ -241,56 +201,36 @@ steps = {"torch.nn.LSTM": theirs, "plain loop": lambda x: (plain_loop(x, w_x, w_
 steps |= {name: urgates.LSTM(10, 256, gate=name, downsize=16) for name in GATES}
 
 # %% [markdown]
-# Processor time on one thread, so that a busy machine disturbs little; the best of four rounds
-# (after one to warm up), in which all of them take turns:
-
-
-# %%
-def seconds(layer):
-    begun = time.process_time()
-    layer(x)[0].square().mean().backward()
-    return time.process_time() - begun
-
-
-def kept(layer):
-    """Bytes that the forward pass keeps for the backward pass."""
-    storages = {}
-
-    def pack(t):
-        storages[t.untyped_storage().data_ptr()] = t.untyped_storage()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        layer(x)
-    return sum(storage.nbytes() for storage in storages.values())
+# Processor time on one thread, so that a busy machine disturbs little; the best of four rounds, in
+# which all of them, warmed up, take turns:
 
 
 # %% tags=["nbval-ignore-output"]
-threads = torch.get_num_threads()
-torch.set_num_threads(1)
-rounds = [{name: seconds(layer) for name, layer in steps.items()} for _ in range(5)]
-torch.set_num_threads(threads)
-best = pd.DataFrame(rounds[1:]).min()
+def turn(layer):
+    """Milliseconds of a training step of a layer, on the processor's clock."""
+
+    def step():
+        layer(x)[0].square().mean().backward()
+
+    return clock.stopwatch(step, clock=time.process_time)
+
+
+with clock.threads(1):
+    turns = {name: partial(turn, layer) for name, layer in steps.items()}
+    best = pd.Series(clock.turn_about(turns, rounds=4).min((0, 2)), steps)
 cost = pd.DataFrame(
     {
         "time / torch.nn.LSTM": best / best["torch.nn.LSTM"],
         "time / plain loop": best / best["plain loop"],
         "time / '-'": best / best["-"],
-        "kept [MB]": {name: kept(layer) / 1e6 for name, layer in steps.items()},
+        "kept [MB]": {name: clock.kept(partial(layer, x)) / 1e6 for name, layer in steps.items()},
     }
 )
 assert 0.2 < cost.loc["UR", "time / '-'"] < 3
 cost.round(2)
 
-# %%
-fig, ax = figures.subplots(size=(7, 3.6))
-colors = [figures.STYLE[n]["color"] if n in GATES else "0.6" for n in cost.index]
-ax.barh(cost.index, cost["time / torch.nn.LSTM"], color=colors, alpha=0.8)
-for place, ratio in enumerate(cost["time / torch.nn.LSTM"]):
-    ax.text(ratio, place, f" {ratio:.1f}", va="center", size=9)
-ax.set_xlabel("processor time of a training step / torch.nn.LSTM")
-ax.invert_yaxis()
-ax.grid(axis="y", visible=False)
+# %% tags=["hide-input"]
+fig = gate_figures.times(cost["time / torch.nn.LSTM"])
 bench.save(fig, "cost", data=cost.rename_axis("layer").reset_index())
 
 # %% tags=["nbval-ignore-output"]
@@ -376,25 +316,9 @@ gradients = pd.concat(gradients)
 # %%
 layer = urgates.LSTM(10, 256, gate=mine)
 D = decay_period(layer.gates(torch.randn(40, 32, 10))["g"][-1].flatten())
-survival["URR"] = [(D > p).float().mean().item() for p in periods]
+survival["URR"] = exceedance(D, periods).share.to_numpy()
 tails = survival[["U", "UR", "URR"]]
-
-# %%
-colors = {"U": figures.STYLE["U"]["color"], "UR": "0.35", "URR": "#7a3fb0"}
-fig, (left, middle, right) = figures.subplots(1, 3, size=(9.6, 3.3))
-for name in ("URR", "UR"):
-    low, high = reach[f"{name}, r = 0"], reach[f"{name}, r = 1"]
-    left.fill_between(f, low, high, color=colors[name], alpha=0.3, lw=0, label=name)
-    part = gradients[gradients.gate == name]
-    middle.fill_between(part.g, part["min"], part["max"], color=colors[name], alpha=0.3, lw=0)
-left.set(xlabel="main gate f", ylabel="effective gate g", title="reach")
-middle.axhline(1, color="0.3", ls="--", lw=1)
-middle.set(xlabel="effective gate g", title="gradient / plain sigmoid's", ylim=(0.9, 4.1))
-for name, tail in tails.items():
-    right.plot(tail[tail > 0], color=colors[name], lw=1.8, label=name)
-right.set(xscale="log", yscale="log", xlabel="decay period D [steps]", title="share beyond D")
-left.legend(frameon=False)
-right.legend(frameon=False)
+fig = gate_figures.own_gate(reach, gradients, tails)
 bench.save(fig, "your_gate", data=pd.concat([reach, gradients, tails.reset_index()]))
 
 # %% [markdown]
@@ -411,8 +335,7 @@ bench.save(fig, "your_gate", data=pd.concat([reach, gradients, tails.reset_index
 # %%
 losses = {}
 for gate in (GATES["-"], GATES["UR"], mine):
-    stack = Stack(Job(protocol("copy", "smoke"), "lstm", gate, (seed,)), "cpu")
-    losses[gate.name] = [stack.advance()["loss"].item() for _ in range(60)]
+    losses[gate.name] = bench.trial(gate, seed, steps=60)
 
 # %% tags=["nbval-ignore-output"]
 for name, gate in (("-", GATES["-"]), ("UR", GATES["UR"]), ("URR", mine)):

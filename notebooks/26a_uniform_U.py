@@ -32,15 +32,12 @@ seed: int = 0  # of the random weights, biases and inputs below
 
 # %% tags=["nbval-ignore-output"]
 import numpy as np
-import pandas as pd
 import torch
 
 import urgates
 from urgates.gates import decay_period, logit
-from urgates.lab import Bench, figures
-from urgates.lab.experiments import protocol
-from urgates.lab.jobs import Job
-from urgates.lab.learners.supervised import Stack
+from urgates.lab import Bench
+from urgates.lab.book import gate_figures
 
 torch.manual_seed(seed)
 bench = Bench("26a_uniform_U")
@@ -85,21 +82,13 @@ print("U with its bias folded in is '-'")
 # are sorted.
 
 # %%
-left, steps = {}, range(1, 101)
+left = {}
 for name in ("-", "U"):
     trace = urgates.LSTM(10, 64, gate=name).gates(x)["g"][:, 0].cumprod(0)
     left[name] = trace[:, trace.sum(0).argsort()].T.numpy()
 
-traces = pd.concat({n: pd.DataFrame(t, columns=steps) for n, t in left.items()})
-traces = traces.rename_axis(["gate", "unit"]).reset_index()
-
-# %%
-fig, axes = figures.subplots(1, 2, size=(8.4, 3.6), sharey=True)
-for ax, (name, trace) in zip(axes, left.items(), strict=True):
-    image = ax.pcolormesh(steps, range(1, 65), trace, cmap="magma", vmin=0, vmax=1)
-    ax.set(title=figures.STYLE[name]["label"], xlabel="steps k (log scale)", xscale="log")
-axes[0].set_ylabel("unit")
-fig.colorbar(image, ax=axes, label="share of the trace left")
+# %% tags=["hide-input"]
+fig, traces = gate_figures.fading(left)
 bench.save(fig, "traces", data=traces)
 
 # %% [markdown]
@@ -120,8 +109,7 @@ print(f"{half} of 64 units start with f < 1/2; the longest D is {longest:.0f} st
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(Job(protocol("copy", "smoke"), "lstm", "U", (seed,)), "cpu")
-losses = [stack.advance()["loss"].item() for _ in range(40)]
+losses = bench.trial("U", seed)
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")
 

@@ -39,9 +39,6 @@ import torch
 import urgates
 from urgates.gates import decay_period, logit, reach, refine
 from urgates.lab import Bench, figures
-from urgates.lab.experiments import protocol
-from urgates.lab.jobs import Job
-from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
 bench = Bench("26b_refine_R")
@@ -86,7 +83,7 @@ for name in ("R", "UR"):
     dots.append(pd.DataFrame({"gate": name, **values}))
 dots = pd.concat(dots)
 
-# %%
+# %% tags=["hide-input"]
 line = np.linspace(0, 1, 201)
 fig, axes = figures.subplots(1, 2, size=(8.2, 4), sharey=True)
 for ax, (name, units) in zip(axes, dots.groupby("gate"), strict=True):
@@ -125,8 +122,7 @@ print("pre-activation for g = 0.99: {:.2f} refined, {:.2f} plain".format(*needed
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(Job(protocol("copy", "smoke"), "lstm", "R", (seed,)), "cpu")
-losses = [stack.advance()["loss"].item() for _ in range(40)]
+losses = bench.trial("R", seed)
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")
 

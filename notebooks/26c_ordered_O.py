@@ -34,16 +34,13 @@ seed: int = 0  # of the random weights, biases and inputs below
 
 # %% tags=["nbval-ignore-output"]
 import numpy as np
-import pandas as pd
 import torch
 
 import urgates
 from urgates.gates import cumax, cumax_complement
-from urgates.lab import Bench, figures
+from urgates.lab import Bench
+from urgates.lab.book import gate_figures
 from urgates.lab.book.claims import UNTESTABLE
-from urgates.lab.experiments import protocol
-from urgates.lab.jobs import Job
-from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
 bench = Bench("26c_ordered_O")
@@ -70,20 +67,11 @@ urgates.gate("O")
 
 # %%
 x = torch.randn(100, 8, 10)
-steps = range(1, 101)
 left = {n: urgates.LSTM(10, 64, gate=n).gates(x)["g"][:, 0].cumprod(0).T for n in ("U", "O")}
 assert (left["O"].diff(dim=0) >= 0).all()
 
-traces = pd.concat({n: pd.DataFrame(t.numpy(), columns=steps) for n, t in left.items()})
-traces = traces.rename_axis(["gate", "unit"]).reset_index()
-
-# %%
-fig, axes = figures.subplots(1, 2, size=(8.4, 3.6), sharey=True)
-for ax, (name, trace) in zip(axes, left.items(), strict=True):
-    image = ax.pcolormesh(steps, range(1, 65), trace, cmap="magma", vmin=0, vmax=1)
-    ax.set(title=name, xlabel="steps k (log scale)", xscale="log")
-axes[0].set_ylabel("unit")
-fig.colorbar(image, ax=axes, label="share of the trace left")
+# %% tags=["hide-input"]
+fig, traces = gate_figures.fading({name: share.numpy() for name, share in left.items()})
 bench.save(fig, "traces", data=traces)
 
 # %% [markdown]
@@ -127,8 +115,7 @@ print(f"a naive cumulative sum exceeds 1 in {(naive > 1).float().mean():.0%} of 
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(Job(protocol("copy", "smoke"), "lstm", "O", (seed,)), "cpu")
-losses = [stack.advance()["loss"].item() for _ in range(40)]
+losses = bench.trial("O", seed)
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")
 

@@ -38,9 +38,6 @@ import torch
 import urgates
 from urgates.gates import logit, master
 from urgates.lab import Bench, figures
-from urgates.lab.experiments import protocol
-from urgates.lab.jobs import Job
-from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
 bench = Bench("26d_uniform_master_UM")
@@ -109,7 +106,7 @@ for name in ("UM", "OM", "UR"):
     shares.append(pd.DataFrame({"gate": name, **columns}))
 shares = pd.concat(shares)
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 3, size=(9.4, 3.2), sharey=True)
 for ax, (name, part) in zip(axes, shares.groupby("gate", sort=False), strict=True):
     total = part.forget + part.input
@@ -143,8 +140,7 @@ print(f"expected forget + input of UM at H = 256: {expected:.4f}, of n = ∞: {5
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(Job(protocol("copy", "smoke"), "lstm", "UM", (seed,)), "cpu")
-losses = [stack.advance()["loss"].item() for _ in range(40)]
+losses = bench.trial("UM", seed)
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")
 

@@ -38,9 +38,6 @@ import torch
 import urgates
 from urgates.gates import cumax, reach, refine
 from urgates.lab import Bench, figures
-from urgates.lab.experiments import protocol
-from urgates.lab.jobs import Job
-from urgates.lab.learners.supervised import Stack
 
 torch.manual_seed(seed)
 bench = Bench("26e_ordered_refine_OR")
@@ -90,7 +87,7 @@ step = pd.DataFrame({k: gates[k][-1, 0].numpy() for k in ("f", "r", "g")})
 step.insert(0, "unit", range(1, 65))
 assert np.allclose(refine(step.f, step.r), step.g, atol=1e-6)
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(7.4, 3.8))
 look = figures.STYLE["OR"]
 ax.fill_between(step.unit, *reach(step.f), color=look["color"], alpha=0.15, lw=0, label="band")
@@ -118,8 +115,7 @@ print("f in order: always; g in order: no; last unit: i = 0, h = 0")
 # Forty steps of Copy at `smoke` size, through the training loop of every other notebook:
 
 # %% tags=["nbval-ignore-output"]
-stack = Stack(Job(protocol("copy", "smoke"), "lstm", "OR", (seed,)), "cpu")
-losses = [stack.advance()["loss"].item() for _ in range(40)]
+losses = bench.trial("OR", seed)
 assert np.isfinite(losses).all() and losses[-1] < losses[0]
 print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} after 40 steps")
 

@@ -156,7 +156,7 @@ assert gap["next step"].median() > 200
 # But another order appears. Bit reversal reads every 512th pixel first, then every 256th, and so
 # on: a coarse image of everything comes early and gets finer. Blue is not yet read.
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(2, 5, size=(9.2, 3.9))
 stages = (49, 98, 196, 392, 784)
 for row, steps in enumerate((torch.arange(784), when)):

@@ -51,7 +51,7 @@ bench
 # %%
 TABLE_6A.assign(gain=TABLE_6A.loc["-", "test"] - TABLE_6A["test"]).round(digits)
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(7, 3))
 for place, gate in enumerate(TABLE_6A.index[::-1]):
     ax.plot(TABLE_6A.loc[gate], [place, place], color="0.7", lw=1.2, zorder=0)

@@ -63,7 +63,7 @@ numbers = numbers.reindex(columns=VERDICTS).fillna(0).astype(int)
 assert numbers.to_numpy().sum() == len(found) and set(found) <= set(CLAIMS)
 numbers.T
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(9, 2.8))
 figures.verdict_bars(ax, numbers[::-1])
 bench.save(fig, "verdicts", data=numbers.reset_index(names="table"))

@@ -123,7 +123,7 @@ f, r = torch.sigmoid(6 - delta), torch.sigmoid(-delta)
 reach = pd.DataFrame({"delta": delta, "-": decay_period(f), "R": decay_period(refine(f, r))})
 assert (reach["R"] <= reach["-"] * 1.0001).all() and (reach["R"] >= reach["-"] / 2).all()
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(5.6, 3.4))
 for g in ("-", "R"):
     look = {key: figures.style(g)[key] for key in ("color", "linestyle", "label")}

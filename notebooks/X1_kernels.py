@@ -153,7 +153,7 @@ def wide(frame, index="gate"):
     return frame.pivot(index=index, columns="hidden", values="ratio").reindex(gates).round(2)
 
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(2, len(hidden), size=(9.6, 5.6), sharex=True, sharey=True)
 for row, (cell, frame) in zip(axes, {"LSTM": lstm, "GRU": gru}.items(), strict=True):
     for ax, h in zip(row, hidden, strict=True):
@@ -228,7 +228,7 @@ rivals = [
 rivals = bench.timings("loops", rivals, **few)
 rivals.pivot(index="provider", columns="hidden", values="ratio").round(1)
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = figures.subplots(size=(7.6, 3.4))
 for place, h in enumerate(sorted(set(rivals.hidden))):
     rows = rivals[rivals.hidden == h].set_index("provider").loc[list(providers)]
@@ -262,7 +262,7 @@ growth = {
 }
 growth = {name: bench.timings(f"growth_{name}", cases, **few) for name, cases in growth.items()}
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = figures.subplots(1, 4, size=(9.6, 3))
 ours = figures.style("UR") | {"label": "UR-LSTM", "linestyle": "-"}
 torchs = {"color": "0.5", "marker": "s", "linestyle": "--", "label": "torch.nn.LSTM"}

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from urgates.checks import choice, flag, refusal, require
+from urgates.gates import Gate
 from urgates.gates import gate as find_gate
 from urgates.lab import experiments
 from urgates.lab.book.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
@@ -23,6 +24,7 @@ from urgates.lab.devices import choose_device, device_name
 from urgates.lab.experiments import Protocol
 from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import Network
+from urgates.lab.learners.supervised import Stack
 from urgates.lab.places import PRESETS, checkout
 from urgates.lab.store.files import write_atomically, write_json
 from urgates.lab.store.record import commit
@@ -143,6 +145,11 @@ class Bench:
         """Print what the training of these runs took, a line for each group that has any."""
         for runs in filter(None, groups):
             print(f"{runs.cell} {runs.cost}")
+
+    def trial(self, gate: str | Gate, seed: int = 0, steps: int = 40) -> list[float]:
+        """Losses of the first steps of Copy at smoke's size, with any gate; nothing is stored."""
+        stack = Stack(Job(experiments.protocol("copy", "smoke"), "lstm", gate, (seed,)), "cpu")
+        return [stack.advance()["loss"].item() for _ in range(steps)]
 
     def network(self, task: str, cell: str, gate: str, seed: int = 1) -> Network:
         """A trained network, ready to answer; ValueError if no finished run has left one."""
