@@ -193,6 +193,25 @@ MUTATIONS = {
     "solved is ten per cent": Mutation(
         "lab/store/runs.py", "median() < 0.05 *", "median() < 0.10 *", "results", "thresholds"
     ),
+    # texts
+    "a damaged cache is read": Mutation(
+        "lab/tasks/corpus.py", "return head if whole else None", "return head", "text", "damaged"
+    ),
+    "lines of formulas begin articles": Mutation(
+        "lab/tasks/corpus.py", "and line[end + 1] == eos)", ")", "text", "heading"
+    ),
+    "states are reset a word too late": Mutation(
+        "lab/tasks/text.py", "% len(starts)] == at", "% len(starts)] == at - 1", "text", "reset"
+    ),
+    "rows are cut in the middle of an article": Mutation(
+        "lab/tasks/text.py", "cuts[1:-1] = starts", "_ = starts", "text", "network"
+    ),
+    "a reset at a segment's first step is lost": Mutation(
+        "lab/learners/resets.py", "if begin in at and", "if begin and", "resets", "loop"
+    ),
+    "n-grams at the beginning of a line count what was before": Mutation(
+        "lab/tasks/ngrams.py", "begins = reach[at[first]] == k - 1", "pass", "ngrams", "book"
+    ),
 }
 
 

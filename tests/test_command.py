@@ -192,7 +192,7 @@ def test_without_stored_runs_the_whole_book_says_what_it_leaves_out(main, monkey
 
 
 def test_data_says_what_it_compared(main, monkeypatch, tmp_path):
-    from urgates.lab.tasks import data
+    from urgates.lab.tasks import corpus, data
 
     files = [tmp_path / "one", tmp_path / "two"]
     monkeypatch.setattr(data, "load", lambda name: None)
@@ -203,3 +203,7 @@ def test_data_says_what_it_compared(main, monkeypatch, tmp_path):
         f"mnist: 2 files in {tmp_path}, as published",
         f"cifar10: 2 files in {tmp_path}, not compared with the published",
     ]
+    read = []
+    monkeypatch.setattr(corpus, "load", read.append)
+    code, out, _ = main("data ptb wikitext103")
+    assert code == 0 and read == ["ptb", "wikitext103"] and out.count("as published") == 2

@@ -23,7 +23,7 @@ def flaky(tmp_path, monkeypatch):
 
     class Flaky(BaseHTTPRequestHandler):
         def do_GET(self):
-            wanted = self.headers.get("Range")
+            wanted, state.agent = self.headers.get("Range"), self.headers.get("User-Agent")
             state.asked.append(wanted)
             begin = int(wanted[6:-1]) if wanted and state.ranges else 0
             end = len(CONTENT)
@@ -62,6 +62,7 @@ def whole(state):
 def test_a_download_that_is_cut_goes_on_where_it_was(flaky):
     flaky.get()
     assert flaky.asked == [None, "bytes=1048576-", "bytes=2097152-"] and whole(flaky)
+    assert flaky.agent == "urgates"  # WikiText's server refuses what calls itself Python
 
 
 def test_without_ranges_a_cut_download_starts_again(flaky):

@@ -14,8 +14,12 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import urgates
+from urgates.lab.learners.resets import through
 from urgates.lab.tasks import Text, corpus, data
+from urgates.lab.tasks.text import NO_TARGET, Segment
 
 ARTICLES = (
     " \n = Ducks = \n \n Ducks <unk> . \n \n = = Food = = \n \n x \n = 3 = \n and bread . \n"
@@ -45,9 +49,9 @@ def texts(tmp_path, monkeypatch):
 
 def wiki(random, articles):
     """A text of so many articles, each of 1 to 30 words after its heading."""
-    words = [f"w{i}" for i in range(50)] + ["<unk>"]
+    words = [f"w{i}" for i in range(50)]
     bodies = (" ".join(random.choice(words, random.integers(1, 31))) for _ in range(articles))
-    return "".join(f" \n = T {i} = \n \n {body} \n" for i, body in enumerate(bodies))
+    return "".join(f" \n = T {i} = \n \n {body} \n" for i, body in enumerate(bodies)) + " <unk> \n"
 
 
 # ------------------------------------------------------------------ numbers
@@ -369,8 +373,46 @@ def test_evaluation_scores_every_token_once(texts, name, rows):
     if name == "wikitext103":
         assert resets.sum() == 40
         assert resets[scored.any(1), 0].all()  # rows begin where the states are zero anyway
+        lengths = np.diff([*task.corpus.starts[split], len(task.stream(split))])
+        assert scored.sum(1).max() <= len(task.stream(split)) / rows + lengths.max()
     else:
         assert scored.sum(1).max() - scored.sum(1).min() <= 1
+
+
+class Network(nn.Module):
+    """The smallest that tells words: surprises [B, L] at a segment, and the states after it."""
+
+    def __init__(self, words):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(words, 5, dtype=torch.float64)
+        self.rnn = urgates.LSTM(5, 6, 2, batch_first=True, kernel="eager", dtype=torch.float64)
+        self.head = nn.Linear(6, words, dtype=torch.float64)
+
+    def forward(self, segment, hx):
+        y, hx = through(self.rnn, self.embedding(segment.x), hx, segment.resets)
+        options = {"ignore_index": NO_TARGET, "reduction": "none"}
+        return nn.functional.cross_entropy(self.head(y).mT, segment.target, **options), hx
+
+
+def test_a_network_scores_a_text_as_one_that_reads_article_by_article(texts):
+    text = wiki(np.random.default_rng(3), 12)
+    texts("wikitext103", text, test=text)
+    task = Text("wikitext103")
+    starts = task.corpus.starts["test"]
+    assert len(starts) == 12
+    network, zero = Network(task.output_size), torch.zeros((), dtype=torch.bool)
+    stream = torch.from_numpy(task.stream("test").astype(np.int64))
+    total = 0
+    for article in torch.tensor_split(stream, torch.from_numpy(starts[1:])):
+        x = torch.cat([stream[-1:], article[:-1]])[None]
+        total += network(Segment(x, article[None], zero.expand(x.shape)), None)[0].sum()
+    for rows, length in ((1, 7), (3, 16), (5, 3), (20, 128)):
+        hx, ours = None, 0
+        for segment in Text("wikitext103", length).evaluate_batches("test", rows):
+            surprise, hx = network(segment, hx)
+            ours += surprise.sum()
+        torch.testing.assert_close(ours, total, rtol=1e-12, atol=0)
 
 
 # ------------------------------------------------------------------ fetching, and the real files

@@ -195,7 +195,7 @@ def article_starts(stream: np.ndarray, number: dict[str, int]) -> list[int]:
         return []
     at = np.concatenate([at + np.flatnonzero(piece == sign) for at, piece in _pieces(stream)])
     at = at[(at > 0) & (at < len(stream) - 4)]  # at least "Title = <eos> <eos>" follow
-    blank = (stream[at - 1] == eos) & (stream[np.maximum(at - 2, 0)] == eos)
+    blank = (stream[at - 1] == eos) & (stream[at - 2] == eos)  # the last of a text is one, too
     at = at[blank & (stream[at + 1] != sign)]
     return [int(begin) - 1 for begin in at if _is_heading(stream[begin:][:_HEADING], eos, sign)]
 

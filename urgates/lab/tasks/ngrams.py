@@ -24,7 +24,7 @@ def unigram_perplexity(text: Corpus, split: str) -> float:
 class _Order(NamedTuple):
     codes: np.ndarray  # the k-grams [n], sorted: number of the context · V + word
     share: np.ndarray  # (a - D(a)) / Σ a of each
-    rest: np.ndarray  # Σ D / Σ a of each context; 1 where nothing follows it
+    rest: np.ndarray  # Σ D / Σ a of each context; 1 where nothing follows, as behind an <eos>
 
 
 class KneserNey:
@@ -78,10 +78,10 @@ class KneserNey:
 
     def probabilities(self, split: str) -> np.ndarray:
         """p of each token of a split [N]."""
-        s, reach = self._read(split)
+        s, _ = self._read(split)
         p, context = np.full(len(s), 1 / self.v), np.zeros(len(s), np.int64)
-        for k, order in enumerate(self.orders):
-            at = np.flatnonzero((reach >= k) & (context >= 0))
+        for order in self.orders:
+            at = np.flatnonzero(context >= 0)
             code = context[at] * self.v + s[at]
             which = np.searchsorted(order.codes, code) % len(order.codes)
             known = order.codes[which] == code

@@ -105,8 +105,8 @@ class Text:
             raise refusal("batch_size", f"be at most {n}, the tokens of {split}", str(batch_size))
         cuts = np.arange(batch_size + 1) * n // batch_size
         starts = self.corpus.starts[split]
-        if len(starts):
-            cuts[1:-1] = _nearest(starts, cuts[1:-1])
+        if len(starts):  # the next one, so that no row is longer than N / B and an article
+            cuts[1:-1] = starts[np.searchsorted(starts, cuts[1:-1]).clip(max=len(starts) - 1)]
         begin, end = cuts[:-1, None], cuts[1:, None]
         longest = int((end - begin).max())
         for first in range(0, longest, self.length):
@@ -126,10 +126,3 @@ class Text:
         x, target = stream[at - 1], stream[at]  # before the first comes the last: an <eos>
         tokens = (torch.from_numpy(np.asarray(t, np.int64)) for t in (x, target))
         return Segment(*tokens, torch.from_numpy(resets))
-
-
-def _nearest(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The element of `known` (sorted) that is nearest to each of `wanted`."""
-    right = np.searchsorted(known, wanted).clip(1, max(len(known) - 1, 1))
-    left, right = known[right - 1], known[right % len(known)]
-    return np.where(wanted - left <= right - wanted, left, right)
