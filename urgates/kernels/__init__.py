@@ -119,7 +119,7 @@ def scan(r: Recurrence, given: Inputs, kernel: str = "auto") -> tuple[Tensor, Te
 
     Args:
         r: cell and gate.
-        given: the tensors, all without the models' axis, or all with it (of size M or 1).
+        given: the tensors, all with the models' axis (of size M or 1) or all without.
         kernel: "auto" or a name of `available()`.
     Returns:
         hidden states [T, B, H] or [M, T, B, H], and the last cell state (zeros for a GRU).

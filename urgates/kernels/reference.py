@@ -79,13 +79,16 @@ def by_key(key: str) -> Recurrence:
 
 
 class Inputs(NamedTuple):
-    """The tensors of a recurrence over M models, T steps and B rows."""
+    """The tensors of a recurrence over M models, T steps and B rows; `None` where there are none.
+
+    `kernels.scan` also takes them all without the axis M, or with an M of 1 beside larger ones.
+    """
 
     x: Tensor  # [M, T, B, I]
     w_x: Tensor  # [M, G, I]
     b: Tensor | None  # [M, G]
     w_h: Tensor  # [M, G, H]
-    b_u: Tensor | None  # [M, H] bias inside a GRU's reset product, None without one
+    b_u: Tensor | None  # [M, H] bias inside a GRU's reset product
     h0: Tensor  # [M, B, H]
     c0: Tensor
     keep_h: Tensor | None = None  # in [0, 1], broadcastable to [M, T, B, H]: how much of the old
