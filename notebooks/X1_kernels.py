@@ -43,7 +43,8 @@ import pandas as pd
 import urgates
 from urgates import GATES, kernels, symbolic
 from urgates.kernels import reference
-from urgates.lab import Bench, figures, show_source
+from urgates.lab import Bench, show_source
+from urgates.lab.book import time_figures
 from urgates.lab.book.contenders import Case, PlainLoop
 from urgates.lab.book.timing import error_ratios, gemm_peak
 
@@ -118,23 +119,25 @@ limits[["threads", "gflops", "device", "torch", "commit"]]
 # One input, as in the pixel tasks.
 
 # %%
-SIZES = {
-    "smoke": {"hidden": (16, 32), "time": 20, "batch": 8, "pairs": 3, "downsize": 4},
-    "laptop": {"hidden": (64, 128, 256, 512), "time": 100, "batch": 50, "pairs": 9, "downsize": 16},
-    "paper": {
-        "hidden": (256, 512, 2048, 3072),
-        "time": 520,
-        "batch": 50,
-        "pairs": 9,
-        "downsize": 16,
-    },
+SIZES = {  # by name: smoke, laptop, paper
+    "hidden": ((16, 32), (64, 128, 256, 512), (256, 512, 2048, 3072)),
+    "time": (20, 100, 520),
+    "batch": (8, 50, 50),
+    "downsize": (4, 16, 16),
+    "pairs": (3, 9, 9),
+    "times": ((10, 40), (100, 200, 400, 800, 1600, 3200), (520, 2000)),
+    "batches": ((1, 8), (1, 8, 32, 128, 512), (8, 50, 512)),
+    "inputs": ((1, 8), (1, 16, 64, 256), (1, 256)),
+    "models": ((1, 3), (1, 3, 9, 27, 108), (1, 27, 108)),
+    "models' batch": (8, 32, 50),
+    "errors' times": ((20,), (100, 2000), (520, 2000)),
 }
-size = SIZES[preset]
-hidden, pairs = size["hidden"], size["pairs"]
+size = {name: row[("smoke", "laptop", "paper").index(preset)] for name, row in SIZES.items()}
 gates = ("-", "UR", "OM") if preset == "smoke" else tuple(GATES)
-how = {"pairs": pairs} | ({"threads": 1, "seconds": 0.005} if preset == "smoke" else {})
-few = how | {"pairs": min(pairs, 5)}
-base = {key: size[key] for key in ("time", "batch", "downsize")}
+how = {"pairs": size["pairs"]} | ({"threads": 1, "seconds": 0.005} if preset == "smoke" else {})
+few = how | {"pairs": min(size["pairs"], 5)}
+base = {name: size[name] for name in ("time", "batch", "downsize")}
+hidden = size["hidden"]
 
 
 # %%
@@ -147,31 +150,20 @@ lstm = bench.timings("lstm", nine("lstm"), **how)
 gru = bench.timings("gru", nine("gru"), **how)
 
 
-# %%
-def wide(frame, index="gate"):
-    """Median ratios, one column per H."""
-    return frame.pivot(index=index, columns="hidden", values="ratio").reindex(gates).round(2)
-
-
 # %% tags=["hide-input"]
-fig, axes = figures.subplots(2, len(hidden), size=(9.6, 5.6), sharex=True, sharey=True)
-for row, (cell, frame) in zip(axes, {"LSTM": lstm, "GRU": gru}.items(), strict=True):
-    for ax, h in zip(row, hidden, strict=True):
-        part = frame[frame.hidden == h].set_index("gate").loc[list(gates)].reset_index()
-        figures.dots(ax, part, "ratio")
-        ax.hlines(range(len(part))[::-1], part.low, part.high, color="0.3", lw=1, zorder=1)
-        ax.axvline(1, color="0.3", lw=1, ls="--")
-        ax.set(title=f"{cell}, H = {h}", xlim=(0, 1.15))
-fig.supxlabel(
-    "time of a training step, ours / torch.nn (dashed: equal; left of it: faster)", size=9.5
-)
-bench.save(fig, "ratios", data=pd.concat([lstm, gru]))
+cells = {"LSTM": lstm, "GRU": gru}
+fig = time_figures.ratios(cells, gates)
+bench.save(fig, "ratios", data=pd.concat(cells.values()))
+
 
 # %%
-wide(lstm)
+def wide(frames, column):
+    """A row per frame and H, a column per gate."""
+    rows = {k: f.pivot(index="hidden", columns="gate", values=column) for k, f in frames.items()}
+    return pd.concat(rows)[list(gates)]
 
-# %%
-wide(gru)
+
+wide(cells, "ratio").round(2)
 
 # %% [markdown]
 # The two contenders by the clock, torch first, in ms. A shared machine has two speeds at H = 64:
@@ -179,10 +171,8 @@ wide(gru)
 # flatters us, and the highest of the row is the fairest.
 
 # %%
-lstm.pivot(index="hidden", columns="gate", values="rival_ms")[list(gates)].round(1)
-
-# %%
-lstm.pivot(index="hidden", columns="gate", values="ms")[list(gates)].round(1)
+by_the_clock = {"torch.nn": wide({"": lstm}, "rival_ms"), "urgates": wide({"": lstm}, "ms")}
+pd.concat(by_the_clock).droplevel(1).round(1)
 
 # %% [markdown]
 # Master gates (OM, UM) share a unit among 16 neurons here, as in the paper (App. D). With master
@@ -229,18 +219,7 @@ rivals = bench.timings("loops", rivals, **few)
 rivals.pivot(index="provider", columns="hidden", values="ratio").round(1)
 
 # %% tags=["hide-input"]
-fig, ax = figures.subplots(size=(7.6, 3.4))
-for place, h in enumerate(sorted(set(rivals.hidden))):
-    rows = rivals[rivals.hidden == h].set_index("provider").loc[list(providers)]
-    at = np.arange(len(rows)) + 0.38 * (place - 0.5)
-    bar = ax.barh(at, rows.ratio, 0.34, label=f"H = {h}", color=("0.35", "0.7")[place])
-    ax.bar_label(bar, fmt=" %.1f", fontsize="small")
-ax.axvline(1, color="#d55e00", lw=1.5, label="urgates' kernel: 1")
-ax.set(yticks=range(len(providers)), yticklabels=providers)
-ax.set_xlabel("time of a UR-LSTM's training step / urgates' kernel")
-ax.grid(axis="y", visible=False)
-ax.invert_yaxis()
-fig.legend(loc="outside lower center", ncols=3, frameon=False)
+fig = time_figures.loops(rivals, providers)
 bench.save(fig, "loops", data=rivals)
 
 # %% [markdown]
@@ -249,39 +228,19 @@ bench.save(fig, "loops", data=rivals)
 # With the length of the sequence, the batch, and the number of inputs.
 
 # %%
-lengths = {"smoke": (10, 40), "laptop": (100, 200, 400, 800, 1600, 3200), "paper": (520, 2000)}[
-    preset
-]
-batches = {"smoke": (1, 8), "laptop": (1, 8, 32, 128, 512), "paper": (8, 50, 512)}[preset]
-inputs = {"smoke": (1, 8), "laptop": (1, 16, 64, 256), "paper": (1, 256)}[preset]
 one = {**base, "hidden": hidden[0]}
 growth = {
-    "time": [Case(**(one | {"time": t})) for t in lengths],
-    "batch": [Case(**(one | {"batch": b})) for b in batches],
-    "inputs": [Case(**(one | {"inputs": i})) for i in inputs],
+    "time": [Case(**(one | {"time": t})) for t in size["times"]],
+    "batch": [Case(**(one | {"batch": b})) for b in size["batches"]],
+    "inputs": [Case(**(one | {"inputs": i})) for i in size["inputs"]],
 }
 growth = {name: bench.timings(f"growth_{name}", cases, **few) for name, cases in growth.items()}
 
-# %% tags=["hide-input"]
-fig, axes = figures.subplots(1, 4, size=(9.6, 3))
-ours = figures.style("UR") | {"label": "UR-LSTM", "linestyle": "-"}
-torchs = {"color": "0.5", "marker": "s", "linestyle": "--", "label": "torch.nn.LSTM"}
-units = {"time": "time steps T", "batch": "sequences B", "inputs": "inputs I per step"}
-panels = [(name, "ms per training step", "ms") for name in growth]
-panels.append(("time", "MB kept for backward", "kept"))
-for ax, (name, title, column) in zip(axes, panels, strict=True):
-    frame = growth[name]
-    ax.loglog(frame[name], frame[column], **ours)
-    ax.loglog(frame[name], frame[f"rival_{column}"], **torchs)
-    ax.set(title=title, xlabel=f"{units[name]} (log)")
-for ax in axes[1:3]:
-    ax.sharey(axes[0])
-axes[0].set_ylabel("log scale")
-kept = growth["time"]
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+fig = time_figures.growth(growth)
 bench.save(fig, "growth", data=pd.concat(growth.values()))
 
 # %%
+kept = growth["time"]
 slope = np.polyfit(np.log(kept.time), np.log(kept.ms), 1)[0]
 memory = np.polyfit(np.log(kept.time), np.log(kept.kept), 1)[0]
 longest = kept.loc[kept.time.idxmax()]
@@ -296,12 +255,8 @@ print(f"kept at T={longest.time}: {longest.kept:.0f} MB, torch {longest.rival_ke
 # another, each on all cores.
 
 # %%
-many = {"smoke": (1, 3), "laptop": (1, 3, 9, 27, 108), "paper": (1, 27, 108)}[preset]
-stack = {
-    "hidden": hidden[0],
-    "time": base["time"],
-    "batch": {"smoke": 8, "laptop": 32, "paper": 50}[preset],
-}
+many = size["models"]
+stack = {"hidden": hidden[0], "time": size["time"], "batch": size["models' batch"]}
 stacks = [Case(gate=g, models=m, **stack) for g, m in product(("-", "UR"), many)]
 stacks = bench.timings("models", stacks, **few)
 stacks.assign(per_model=stacks.ms / stacks.models, torch_per_model=stacks.rival_ms / stacks.models)[
@@ -338,13 +293,11 @@ if preset == "paper":
 # hidden states and every gradient, beside the error of `torch.nn.LSTM` ("-" is the same function).
 
 # %%
-sequences = {"smoke": (20,), "laptop": (100, 2000), "paper": (520, 2000)}[preset]
 errors = bench.timings(
     "errors",
     measure=lambda: pd.DataFrame(
         row
-        for time in sequences
-        for g in gates
+        for time, g in product(size["errors' times"], gates)
         for row in error_ratios(g, time, device=bench.device)
     ),
 )
