@@ -195,7 +195,7 @@ MUTATIONS = {
     ),
     # texts
     "a damaged cache is read": Mutation(
-        "lab/tasks/corpus.py", "return head if whole else None", "return head", "text", "damaged"
+        "lab/tasks/corpus.py", "return sums == {", "return bool(sums) or {", "text", "damaged"
     ),
     "lines of formulas begin articles": Mutation(
         "lab/tasks/corpus.py", "and line[end + 1] == eos)", ")", "text", "heading"

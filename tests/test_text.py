@@ -143,7 +143,7 @@ def test_a_text_is_numbered_once_and_anew_when_it_changes(texts, monkeypatch):
     assert first.streams["valid"].tolist() == [0, 1, 2]  # still mapped
 
 
-@pytest.mark.parametrize("file", ["train", "words.txt", "head.json"])
+@pytest.mark.parametrize("file", ["train", "words.txt", "starts.json", "sums.json"])
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-1], lambda raw: b"x" + raw[1:], None])
 def test_a_damaged_cache_is_made_anew(texts, file, damage):
     folder = texts("ptb", "a <unk> b\n")
@@ -170,7 +170,7 @@ def test_what_a_killed_process_leaves_does_no_harm(texts, monkeypatch):
     corpus.load("ptb")
     (whole,) = cached(folder)
     (folder / whole).rename(folder / f"{whole}.part")  # killed with -9
-    (folder / f"{whole}.part" / "head.json").unlink()
+    (folder / f"{whole}.part" / "sums.json").unlink()
     assert corpus.load("ptb").streams["train"].tolist() == [0, 1, 2, 3]
     assert cached(folder) == [whole]
 
@@ -201,17 +201,17 @@ def test_two_processes_number_a_text_once(texts):
 def test_threads_wait_for_each_other(texts, monkeypatch):
     texts("ptb", "a <unk> b\n")
     made, number, together = [], corpus._number, threading.Barrier(3)
-    head = corpus._head
+    whole = corpus._whole
 
     def first_look(cache):
-        found = head(cache)
+        found = whole(cache)
         if len(looks) < 3:
             looks.append(1)
             together.wait(10)
         return found
 
     looks = []
-    monkeypatch.setattr(corpus, "_head", first_look)
+    monkeypatch.setattr(corpus, "_whole", first_look)
     monkeypatch.setattr(corpus, "_number", lambda *a: made.append(1) or number(*a))
     with ThreadPoolExecutor(3) as pool:
         loaded = list(pool.map(corpus.load, ["ptb"] * 3))

@@ -26,8 +26,9 @@ from urgates.lab.tasks import data
 
 EOS, UNK = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
+_FILES = (*SPLITS, "words.txt", "starts.json")  # of the cache
 _PIECE = 1 << 20  # bytes of text, or tokens, at a time
-_FORM = 1  # of the cache: a new one for every change of what the files below hold
+_FORM = 2  # of the cache: a new one for every change of what its files hold
 _HEADING = 1000  # tokens; no title is longer
 
 
@@ -75,13 +76,14 @@ def load(name: str) -> Corpus:
             data.vouch(path, "SHA-1", ours, theirs)
     key = hashlib.sha1(f"{_FORM} {' '.join(found)}".encode()).hexdigest()
     cache = paths[0].parent / f".numbers-{key[:16]}"
-    head = _head(cache)
-    if head is None:
+    if not _whole(cache):
         with FileLock(data.data_root() / f".{paths[0].parent.name}.lock"):
-            head = _head(cache) or _number(paths, cache)  # another process may have been faster
+            if not _whole(cache):  # another process may have been faster
+                _number(paths, cache)
     words = (cache / "words.txt").read_text(encoding="utf-8").split("\n")[:-1]
     streams = {split: np.memmap(cache / split, "<i4", "r") for split in SPLITS}
-    starts = {split: np.array(head["starts"][split], np.int64) for split in SPLITS}
+    starts = json.loads((cache / "starts.json").read_text(encoding="utf-8"))
+    starts = {split: np.array(starts[split], np.int64) for split in SPLITS}
     return Corpus(name, tuple(words), streams, starts, found == published)
 
 
@@ -93,17 +95,16 @@ def _sha1(path: Path) -> str:
         return hashlib.file_digest(file, "sha1").hexdigest()
 
 
-def _head(cache: Path) -> dict | None:
-    """What a cache says of itself; None unless it is there, whole and undamaged."""
+def _whole(cache: Path) -> bool:
+    """Whether a cache is there, and every file as it was written."""
     try:
-        head = json.loads((cache / "head.json").read_text(encoding="utf-8"))
-        whole = all(_sha1(cache / file) == sha1 for file, sha1 in head["sha1"].items())
+        sums = json.loads((cache / "sums.json").read_text(encoding="utf-8"))
+        return sums == {file: _sha1(cache / file) for file in _FILES}
     except (FileNotFoundError, ValueError):
-        return None
-    return head if whole else None
+        return False
 
 
-def _number(paths: list[Path], cache: Path) -> dict:
+def _number(paths: list[Path], cache: Path) -> None:
     """Fill a cache, which appears whole or not at all; those of other contents go."""
     part = cache.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
@@ -114,17 +115,16 @@ def _number(paths: list[Path], cache: Path) -> dict:
         for path, split in zip(paths[1:], SPLITS[1:], strict=True):
             _write(path, part / split, defaultdict(lambda: number[UNK], number))
         (part / "words.txt").write_bytes("".join(f"{word}\n" for word in words).encode())
-        sha1 = {file.name: _sha1(file) for file in part.iterdir()}
         starts = {s: article_starts(np.memmap(part / s, "<i4", "r"), number) for s in SPLITS}
-        head = {"sha1": sha1, "starts": starts}
-        (part / "head.json").write_text(json.dumps(head), encoding="utf-8")
+        (part / "starts.json").write_text(json.dumps(starts), encoding="utf-8")
+        sums = {file: _sha1(part / file) for file in _FILES}
+        (part / "sums.json").write_text(json.dumps(sums), encoding="utf-8")
     except BaseException:
         shutil.rmtree(part)
         raise
     for old in set(cache.parent.glob(".numbers-*")) - {part}:
         shutil.rmtree(old)
     part.rename(cache)
-    return head
 
 
 def _training(path: Path, out: Path) -> list[str]:
