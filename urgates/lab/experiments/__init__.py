@@ -1,14 +1,16 @@
 """What is run: one file a family, the rows of Appendix D with their sources and their scores."""
 
 from urgates.checks import choice, require
-from urgates.lab.experiments import forgetting, images, memory
+from urgates.lab.experiments import forgetting, images, memory, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
 __all__ = ["PROTOCOLS", "Protocol", "protocol", "scale"]
 
 PROTOCOLS: dict[tuple[str, str], Protocol] = {
-    (row.task, row.preset): row for family in (memory, forgetting, images) for row in family.ROWS
+    (row.task, row.preset): row
+    for family in (memory, forgetting, images, text)
+    for row in family.ROWS
 }
 
 

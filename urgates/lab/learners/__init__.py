@@ -8,7 +8,10 @@ from urgates.lab.learners.base import Learner
 
 __all__ = ["LEARNERS", "Learner", "learner"]
 
-LEARNERS = {"supervised": "urgates.lab.learners.supervised:Stack"}
+LEARNERS = {
+    "supervised": "urgates.lab.learners.supervised:Stack",
+    "streamed": "urgates.lab.learners.streamed:Streamed",
+}
 """By the name that a protocol's `learner` gives: where the class is that takes (job, device)."""
 
 

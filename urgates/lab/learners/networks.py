@@ -14,6 +14,31 @@ from urgates.rnn import GRU, LSTM
 CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
 
 
+def recurrent(
+    protocol: Protocol, cell: str, gate: str, input_size: int, num_layers: int = 1
+) -> LSTM | GRU:
+    """Recurrent layers, batch first, whose weights and gates start as the protocol says."""
+    make = CELLS[choice("cell", cell, CELLS)]
+    # A GRU's gate starts at 0, as torch's does (the paper does not say).
+    forget_bias = protocol.forget_bias
+    if find_gate(gate).auxiliary and protocol.variant_bias is not None:
+        forget_bias = protocol.variant_bias
+    options = {"forget_bias": forget_bias} if cell == "lstm" else {}
+    if cell in protocol.zoneout:
+        options["zoneout"] = protocol.zoneout[cell]
+    options |= {"gate": gate, "downsize": protocol.downsize, "t_max": protocol.t_max}
+    rnn = make(input_size, protocol.hidden, num_layers, batch_first=True, **options)
+    for w_x, w_h, b, *_ in rnn.all_weights:
+        if protocol.weight_init != "torch":  # the layer's own, drawn already
+            starts.weights(protocol.weight_init, w_x, w_h)
+        with torch.no_grad():
+            if protocol.tied_start and "i" in rnn.rows:
+                b[rnn.rows["i"]] = -forget_bias
+            if "r" in rnn.rows:
+                b[rnn.rows["r"]] += protocol.refine_bias
+    return rnn
+
+
 class Network(nn.Module):
     """A recurrent layer and a task's head: x [B, T, I] -> [B, O], or [B, k, O] for k steps.
 
@@ -22,34 +47,11 @@ class Network(nn.Module):
 
     def __init__(self, protocol: Protocol, cell: str, gate: str):
         super().__init__()
-        choice("cell", cell, CELLS)
         task = protocol.make_task()
         self.decode = task.decode
-        # A GRU's gate starts at 0, as torch's does (the paper does not say).
-        forget_bias = protocol.forget_bias
-        if find_gate(gate).auxiliary and protocol.variant_bias is not None:
-            forget_bias = protocol.variant_bias
-        options = {"forget_bias": forget_bias} if cell == "lstm" else {}
-        if cell in protocol.zoneout:
-            options["zoneout"] = protocol.zoneout[cell]
         # The head comes first, so that its weights do not depend on how many the gate draws.
         self.head = task.head(protocol.hidden)
-        self.rnn = CELLS[cell](
-            task.input_size,
-            protocol.hidden,
-            batch_first=True,
-            gate=gate,
-            downsize=protocol.downsize,
-            t_max=protocol.t_max,
-            **options,
-        )
-        if protocol.weight_init != "torch":  # the layer's own, drawn already
-            starts.weights(protocol.weight_init, self.rnn.weight_ih_l0, self.rnn.weight_hh_l0)
-        with torch.no_grad():
-            if protocol.tied_start and "i" in self.rnn.rows:
-                self.rnn.bias_ih_l0[self.rnn.rows["i"]] = -forget_bias
-            if "r" in self.rnn.rows:
-                self.rnn.bias_ih_l0[self.rnn.rows["r"]] += protocol.refine_bias
+        self.rnn = recurrent(protocol, cell, gate, task.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Read a sequence and answer."""

@@ -1,5 +1,7 @@
 """Tasks, tensors in and tensors out: Copy, Adding, images by pixels, texts (§3.1–§3.3, App. D)."""
 
+from functools import partial
+
 from urgates.lab.tasks.base import Score, Task
 from urgates.lab.tasks.images import Pixels, bit_reversal
 from urgates.lab.tasks.synthetic import Adding, Copy
@@ -14,4 +16,6 @@ TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist
     "smnist": Pixels,
     "pmnist": Pixels,
     "scifar": Pixels,
+    "ptb": partial(Text, "ptb"),
+    "wikitext103": partial(Text, "wikitext103"),
 }

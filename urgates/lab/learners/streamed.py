@@ -1,0 +1,174 @@
+"""The streamed learner: M language models that read a text segment by segment (§3.3, D.3).
+
+Truncated back-propagation: the states at the end of a segment are where the next one begins, but
+no gradient passes.  M models, B rows, L tokens of a segment.  Every seed begins at its own place
+of the text, the same for every gate; Adam, and clipping by the global norm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from urgates import kernels
+from urgates.checks import refusal
+from urgates.lab.devices import choose_device, device_name
+from urgates.lab.jobs import Job
+from urgates.lab.learners.language import LanguageModel
+from urgates.lab.tasks import Score
+from urgates.lab.tasks.base import draws
+from urgates.lab.tasks.text import NO_TARGET, Segment
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Streamed:
+    """The M models of a job, one after the other: their matrices are large; see `Learner`."""
+
+    scores = (Score("loss", unit="nats per word"),)
+    select = Score("perplexity")
+
+    def __init__(self, job: Job, device: str = "auto"):
+        self.protocol, self.device = job.protocol, choose_device(device)
+        self.rates, self.seeds = zip(*job.models, strict=True)
+        self.task = self.protocol.make_task()
+        self.task.steps_per_epoch(self.protocol.batch)  # or the batch is too large
+        self.models = [self._model(job, seed) for seed in self.seeds]
+        pairs = zip(self.models, self.rates, strict=True)
+        self.adams = [_adam(model, rate) for model, rate in pairs]
+        self.hx = [model.states(self.protocol.batch) for model in self.models]
+        self.step = 0
+        self.died_at: list[int | None] = [None] * len(self.seeds)
+
+    def _model(self, job: Job, seed: int) -> LanguageModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = LanguageModel(job.protocol, job.cell, job.gate, self.task.output_size)
+        return model.to(self.device).eval()
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step is made, or no model is finite."""
+        return self.step >= self.protocol.steps or None not in self.died_at
+
+    def advance(self) -> dict[str, Tensor]:
+        """One update of every living model; its loss per word, [M]."""
+        losses = [self._update(m) for m in range(len(self.models))]
+        self.step += 1
+        return {"loss": torch.stack(losses)}
+
+    def _update(self, m: int) -> Tensor:
+        """One update of model m; its loss per word, NaN if it has ended."""
+        if self.died_at[m] is not None:
+            return torch.tensor(math.nan, device=self.device)
+        model, adam = self.models[m], self.adams[m]
+        segment = self._moved(self.task.batch(self.seeds[m], self.step, self.protocol.batch))
+        with self._training(m):
+            total, hx = model(segment, self.hx[m])
+        loss = total / segment.target.numel()
+        adam.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.protocol.clip)
+        if not (loss.isfinite() and norm.isfinite()):
+            self.died_at[m] = self.step
+            return loss.detach()
+        adam.step()
+        self.hx[m] = tuple(state.detach() for state in hx)
+        return loss.detach()
+
+    @contextmanager
+    def _training(self, m: int) -> Iterator[None]:
+        """Dropout by the model's own seed and the step alone."""
+        self.models[m].train()
+        with torch.random.fork_rng([self.device] if self.device.startswith("cuda") else []):
+            torch.manual_seed(int(draws(1, self.seeds[m], self.step)[0]) >> 1)
+            yield
+        self.models[m].eval()
+
+    def _moved(self, segment: Segment) -> Segment:
+        return Segment(*(part.to(self.device) for part in segment))
+
+    def evaluate(self, split: str, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Perplexity [M] over every token of a split, of these weights or the current."""
+        rows = self.protocol.batch if self.task.corpus.articles else 1
+        found = []
+        for m, model in enumerate(self.models):
+            own = {name: w[m] for name, w in (weights or self.weights()).items()}
+            hx, total, count = model.states(rows), 0.0, 0
+            with torch.no_grad():
+                for segment in self.task.evaluate_batches(split, rows):
+                    call = torch.func.functional_call(model, own, (self._moved(segment), hx))
+                    total, hx = total + call[0].double(), call[1]
+                    count += int((segment.target != NO_TARGET).sum())
+            found.append((total / count).exp())
+        return {"perplexity": torch.stack(found)}
+
+    @torch.no_grad()
+    def probe(self) -> list[dict[str, list[float | None]]]:
+        """Per model, each unit's mean of the first layer's gates over a segment of its own text."""
+        means = []
+        for seed, model in zip(self.seeds, self.models, strict=True):
+            x = self._moved(self.task.batch(seed, self.protocol.steps, self.protocol.batch)).x
+            gates = model.rnn.gates(model.embed(x))
+            units = {name: gates[name].mean((0, 1)).tolist() for name in ("f", "g")}
+            plain = {n: [round(v, 6) if v == v else None for v in vs] for n, vs in units.items()}
+            means.append(plain)
+        return means
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters, each [M, *shape]."""
+        named = [dict(model.named_parameters()) for model in self.models]
+        return {name: torch.stack([own[name].detach() for own in named]) for name in named[0]}
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Weights, Adam's moments and the carried states by name; the step, and who has ended."""
+        named = {f"weights/{name}": w for name, w in self.weights().items()}
+        for moment in _MOMENTS:
+            for name, parts in self._moments(moment):
+                named[f"{moment}/{name}"] = torch.stack(parts)
+        for place, name in enumerate("hc"):
+            named[f"states/{name}"] = torch.stack([hx[place] for hx in self.hx])
+        return named, {"step": self.step, "died_at": self.died_at}
+
+    def _moments(self, moment: str) -> Iterator[tuple[str, list[Tensor]]]:
+        pairs = list(zip(self.models, self.adams, strict=True))
+        for name, _ in self.models[0].named_parameters():
+            yield name, [adam.state[model.get_parameter(name)][moment] for model, adam in pairs]
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Take up what `state` gave."""
+        step, died_at, last = plain["step"], plain["died_at"], self.protocol.steps
+        if not (isinstance(step, int) and 0 <= step <= last):
+            raise refusal("'step'", f"be in 0 … {last}", repr(step))
+        ends = died_at if isinstance(died_at, list) else [died_at]
+        if len(ends) != len(self.seeds) or not all(isinstance(end, int | None) for end in ends):
+            raise refusal("'died_at'", f"be {len(self.seeds)} steps or None", repr(died_at))
+        self.step, self.died_at = step, list(ends)
+        for m, (model, adam) in enumerate(zip(self.models, self.adams, strict=True)):
+            for name, p in model.named_parameters():
+                p.copy_(tensors[f"weights/{name}"][m])
+                adam.state[p]["step"].fill_(step)
+                for moment in _MOMENTS:
+                    adam.state[p][moment].copy_(tensors[f"{moment}/{name}"][m])
+            self.hx[m] = tuple(tensors[f"states/{name}"][m].to(self.device) for name in "hc")
+
+    def provenance(self) -> dict:
+        """The device, the kernel, and the text where it is not the published one."""
+        rnn = self.models[0].rnn
+        kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
+        found = {"device": device_name(self.device), "kernel": kernel}
+        return found if self.task.corpus.published else found | {"data": "not as published"}
+
+
+def _adam(model: LanguageModel, rate: float) -> torch.optim.Adam:
+    """Adam as it is before the first step, moments and all."""
+    adam = torch.optim.Adam(model.parameters(), rate)
+    for p in model.parameters():
+        moments = {name: torch.zeros_like(p) for name in _MOMENTS}
+        adam.state[p] = {"step": torch.tensor(0.0), **moments}
+    return adam
