@@ -45,6 +45,8 @@ class Text:
     dataset: str = "ptb"
     length: int = 128
 
+    baseline = None  # the unigrams' perplexity is no closed form, see ngrams.py
+
     def __post_init__(self):
         choice("dataset", self.dataset, corpus.names())
         whole("length", self.length, 1)
