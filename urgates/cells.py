@@ -66,11 +66,13 @@ class LSTMCell(_Cell):
     cell = "lstm"
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, gate: str | Gate = "UR",
-        zoneout: tuple[float, float] = (0.0, 0.0), downsize: int = 1, t_max: float | None = None,
-        forget_bias: float = 1.0, device=None, dtype=None,
+        self, input_size: int, hidden_size: int, bias: bool = True, *, device=None, dtype=None,
+        gate: str | Gate = "UR", zoneout: tuple[float, float] = (0.0, 0.0), downsize: int = 1,
+        t_max: float | None = None, forget_bias: float = 1.0,
     ) -> None:  # fmt: skip
-        options = Options(gate, zoneout, downsize, t_max, forget_bias, True, "reference")
+        options = Options(
+            gate, zoneout, downsize, t_max, forget_bias, keep_reset=True, kernel="reference"
+        )
         super().__init__(input_size, hidden_size, bias, options, device=device, dtype=dtype)
 
     def forward(
@@ -89,12 +91,13 @@ class GRUCell(_Cell):
     cell = "gru"
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, gate: str | Gate = "UR",
-        zoneout: float = 0.0, keep_reset: bool = True, downsize: int = 1,
-        t_max: float | None = None, forget_bias: float = 0.0, device=None, dtype=None,
+        self, input_size: int, hidden_size: int, bias: bool = True, *, device=None, dtype=None,
+        gate: str | Gate = "UR", zoneout: float = 0.0, keep_reset: bool = True, downsize: int = 1,
+        t_max: float | None = None, forget_bias: float = 0.0,
     ) -> None:  # fmt: skip
-        pair = (0.0, zoneout)
-        options = Options(gate, pair, downsize, t_max, forget_bias, keep_reset, "reference")
+        options = Options(
+            gate, (0.0, zoneout), downsize, t_max, forget_bias, keep_reset, kernel="reference"
+        )
         super().__init__(input_size, hidden_size, bias, options, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:

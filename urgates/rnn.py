@@ -245,25 +245,12 @@ class LSTM(_RNN):
     cell = "lstm"
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        *,
-        gate: str | Gate = "UR",
-        zoneout: tuple[float, float] = (0.0, 0.0),
-        downsize: int = 1,
-        t_max: float | None = None,
-        forget_bias: float = 1.0,
-        kernel: str = "auto",
-        device=None,
-        dtype=None,
-    ) -> None:
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+        proj_size: int = 0, *, device=None, dtype=None,
+        gate: str | Gate = "UR", zoneout: tuple[float, float] = (0.0, 0.0), downsize: int = 1,
+        t_max: float | None = None, forget_bias: float = 1.0, kernel: str = "auto",
+    ) -> None:  # fmt: skip
         if isinstance(proj_size, bool) or proj_size != 0:
             why = (
                 "no kernel projects what it feeds back; torch.nn.Linear(hidden_size, proj_size) "
@@ -272,7 +259,7 @@ class LSTM(_RNN):
             raise checks.refusal("proj_size", "be 0", repr(proj_size), why)
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            Options(gate, zoneout, downsize, t_max, forget_bias, True, kernel),
+            Options(gate, zoneout, downsize, t_max, forget_bias, keep_reset=True, kernel=kernel),
             device=device, dtype=dtype,
         )  # fmt: skip
 
@@ -294,25 +281,12 @@ class GRU(_RNN):
     cell = "gru"
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        gate: str | Gate = "UR",
-        zoneout: float = 0.0,
-        keep_reset: bool = True,
-        downsize: int = 1,
-        t_max: float | None = None,
-        forget_bias: float = 0.0,
-        kernel: str = "auto",
-        device=None,
-        dtype=None,
-    ) -> None:
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+        *, device=None, dtype=None,
+        gate: str | Gate = "UR", zoneout: float = 0.0, keep_reset: bool = True, downsize: int = 1,
+        t_max: float | None = None, forget_bias: float = 0.0, kernel: str = "auto",
+    ) -> None:  # fmt: skip
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             Options(gate, (0.0, zoneout), downsize, t_max, forget_bias, keep_reset, kernel),
