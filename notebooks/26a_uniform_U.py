@@ -27,6 +27,11 @@
 #
 # A page of seconds; the trained results are in [31](31_synthetic_memory.ipynb).
 
+# %% [markdown]
+# **In short.** A spread start alone gives the units memories of all lengths: at every lag some have
+# just let go, where standard gates forget in step. Its price: as many units begin with hardly any
+# memory. U is the plain LSTM from another start, and nothing else. No claim is decided here.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights, biases and inputs below
 

@@ -28,6 +28,11 @@
 # A page of seconds; the trained results are in [31](31_synthetic_memory.ipynb) and
 # [E1](E1_synthetic_forgetting.ipynb).
 
+# %% [markdown]
+# **In short.** R's units start in one place and reach the same short stretch; UR's stand all along
+# the band, some of them within reach of long memories. Even so R has an easier way up than a plain
+# gate, which must climb much farther. No claim is decided here.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights, biases and inputs below
 

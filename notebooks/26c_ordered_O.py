@@ -29,6 +29,11 @@
 #
 # A page of seconds; the trained results are in [31](31_synthetic_memory.ipynb).
 
+# %% [markdown]
+# **In short.** Cumax orders the units from fast to slow, and keeps them so. The last unit is dead,
+# exactly and for good: its input gate is zero. Written with care, float32 stays within $[0, 1]$.
+# *Not testable here*: whether cumax gates are less stable at large sizes (G31).
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights, biases and inputs below
 

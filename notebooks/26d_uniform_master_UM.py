@@ -27,6 +27,11 @@
 #
 # A page of seconds; the trained results are in [31](31_synthetic_memory.ipynb).
 
+# %% [markdown]
+# **In short.** The flaw in the ON-LSTM's scaling comes from the pair of master gates, not from
+# cumax: without an order, UM's forget and input gates lose the same sixth that OM's lose. UR's,
+# tied, lose nothing. No claim is decided here.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights, biases and inputs below
 

@@ -27,6 +27,11 @@
 #
 # A page of seconds; the trained results are in [31](31_synthetic_memory.ipynb).
 
+# %% [markdown]
+# **In short.** The refine gate works with cumax, too: the main gates stay in order, the effective
+# ones move freely within their bands. The last unit stays as dead as under O, and a common forget
+# bias does nothing. No claim is decided here.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights, biases and inputs below
 

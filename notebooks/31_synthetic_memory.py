@@ -34,7 +34,15 @@
 # |---|---|---|
 # | smoke | every cell, in less than a minute; decides nothing | any CPU |
 # | laptop | the stored runs below; what they cost stands at the end | two CPU cores |
+# | (paper's) | Copy: H 64 (256), N 60 (500), 8,000 steps (100,000), batch 32 (10) | |
+# | | Adding: H 64 (256), N 200 (2,000), 2,000 steps (20,000), batch 32 (10) | |
 # | paper | the paper's own sizes | a GPU |
+
+# %% [markdown]
+# **In short.** *Seen*: the LSTM makes no progress on either task (G34, G38), and all refine gates
+# are fastest on Adding (G39). *Inconclusive*: UR comes nearest to solving Copy, but its seeds
+# disagree (G32-UR, G77). *Not seen at this scale*: that O and OR solve Copy, that R and OM are
+# stuck on it (G32-O, G32-OR, G36, G35-OM), and most of what Fig. 4 says of the gates (G42–G44).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper

@@ -31,7 +31,13 @@
 # |---|---|---|
 # | smoke | 8 × 8 digits in place of the photographs; decides nothing | any CPU |
 # | laptop | real CIFAR-10, less than two epochs; stored runs | two CPU cores, an hour |
+# | (paper's) | H 64 (512), N 1,024, 1,500 steps (90,000), batch 50 | |
 # | paper | the paper's own sizes and learning rates | a GPU |
+
+# %% [markdown]
+# **In short.** *Not seen at this scale*: that R is best on sequential CIFAR, but unstable (G51); C
+# leads, and no run of R diverged. *Inconclusive*: ordered gates are effective here, but not on
+# permuted MNIST (G54).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper

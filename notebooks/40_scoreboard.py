@@ -26,6 +26,12 @@
 # A page of seconds: it only collects what the other notebooks decided. There is no grand total: a
 # theorem and a training run of an eighth of the paper's width are not the same kind of evidence.
 
+# %% [markdown]
+# **In short.** Mathematics and text, the paper's own tables, runs, and our own derivations are
+# counted apart. Away from the paper's size a run is *seen* or *not seen at this scale* and
+# contradicts nothing; what is *contradicted* here is text, or a table that disagrees with its own
+# sentence.
+
 # %% tags=["parameters"]
 details: bool = True  # also list every claim and every equation
 

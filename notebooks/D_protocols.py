@@ -29,6 +29,11 @@
 #
 # A page of seconds: nothing is trained here.
 
+# %% [markdown]
+# **In short.** Protocols are data, every number with its source. All deviations, open points and
+# quarrels among the sources are gathered here from the pages that have them. *Confirmed*: bit
+# reversal destroys locality (G27).
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random vectors below
 

@@ -24,6 +24,11 @@
 #
 # Cost: half a minute on a CPU; nothing is trained.
 
+# %% [markdown]
+# **In short.** With gate `"-"` weights, numbers, names and shapes are torch's; the table below runs
+# a user's code with both libraries and says where they agree and where one refuses. With any other
+# gate the interface stays, and the gate's name travels with the weights. No claim is decided here.
+
 # %% tags=["parameters"]
 seed: int = 0  # of the random weights and inputs below
 

@@ -16,6 +16,7 @@ import urgates
 from urgates.lab.book import figures, notebooks
 from urgates.lab.book.claims import HEADLINES, TABLES, VERDICTS, counts, stored, summary
 from urgates.lab.book.ledger import CLAIMS
+from urgates.lab.experiments import protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 UNATTEMPTED = {"G65", *(f"G{k}" for k in range(71, 77))}  # language, agents, programs
@@ -37,6 +38,39 @@ def between(mark: str) -> str:
 def fenced(mark: str) -> str:
     """The code block between two markers of README."""
     return re.fullmatch(r"```\w+\n(.+)\n```", between(mark), re.DOTALL)[1]
+
+
+def beside_the_papers(task: str) -> str:
+    """What `laptop` trains, the paper's own value in brackets where it is another."""
+    ours, theirs = (protocol(task, preset) for preset in ("laptop", "paper"))
+
+    def pair(pattern, a, b):
+        return pattern.format(f"{a:,}") + f" ({b:,})" * (a != b)
+
+    return ", ".join(
+        [
+            pair("H {}", ours.hidden, theirs.hidden),
+            pair("N {}", ours.make_task().length, theirs.make_task().length),
+            pair("{} steps", ours.steps, theirs.steps),
+            pair("batch {}", ours.batch, theirs.batch),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "tasks"),
+    [
+        ("31", ("copy", "adding")), ("32", ("pmnist",)), ("32a", ("scifar",)),
+        ("32b", ("pmnist",)), ("32c", ("smnist-zoneout", "pmnist-zoneout", "scifar-zoneout")),
+        ("32d", ("pmnist",)), ("32e", ("pmnist-long",)), ("E1", ("forgetting",)),
+    ],
+)  # fmt: skip
+def test_a_page_says_at_its_top_how_small_its_runs_are(page, tasks):
+    (script,) = notebooks.find([page], ROOT)
+    title, short, *_ = (cell.source for cell in notebooks.read(script).cells)
+    for task in tasks:
+        assert beside_the_papers(task) in title
+    assert short.startswith("**In short.** ") and len(short.split("\n")) <= 5
 
 
 @pytest.fixture(scope="module")
