@@ -40,7 +40,7 @@
 preset: str = "laptop"  # smoke or laptop
 recompute: bool = False  # train what is missing instead of reading stored runs
 seeds: int = 0  # how many; 0 is the protocol's number
-gates: str = "all"  # or names joined by commas, like "UR,-"
+gates: str = "all"  # or names joined by commas, like "UR,R,-"
 device: str = "auto"  # auto, cpu or cuda
 limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is no limit
 

@@ -32,56 +32,20 @@ _COPY_200 = {
     "log_every": 100,
 }
 
+_SECONDS = SMALL | {"downsize": 8, "log_every": 10, "hidden": 32, "batch": 16, "steps": 60}
+_MINUTES = LAPTOP | {"hidden": 64, "batch": 32}
+
 ROWS = (
+    row("copy", "smoke", _SECONDS, task_options={"length": 10}, lr=4e-3),
+    row("copy", "laptop", _MINUTES, task_options={"length": 60}, steps=8_000, lr=1e-2),
+    row("copy", "paper", _SYNTHETIC | _COPY_500),
+    row("adding", "smoke", _SECONDS, task_options={"length": 20}, lr=2e-3),
     row(
-        "copy",
-        "smoke",
-        SMALL | {"downsize": 8, "log_every": 10},
-        task_options={"length": 10},
-        hidden=32,
-        batch=16,
-        steps=60,
-        lr=4e-3,
+        *("adding", "laptop", _MINUTES | {"log_every": 50}),
+        **{"task_options": {"length": 200}, "steps": 2_000, "lr": 4e-3},
     ),
     row(
-        "copy",
-        "laptop",
-        LAPTOP | {"log_every": 100},
-        task_options={"length": 60},
-        hidden=64,
-        batch=32,
-        steps=8_000,
-        lr=1e-2,
-    ),
-    row(
-        "copy",
-        "paper",
-        _SYNTHETIC | _COPY_500,
-    ),
-    row(
-        "adding",
-        "smoke",
-        SMALL | {"downsize": 8, "log_every": 10},
-        task_options={"length": 20},
-        hidden=32,
-        batch=16,
-        steps=60,
-        lr=2e-3,
-    ),
-    row(
-        "adding",
-        "laptop",
-        LAPTOP | {"log_every": 50},
-        task_options={"length": 200},
-        hidden=64,
-        batch=32,
-        steps=2_000,
-        lr=4e-3,
-    ),
-    row(
-        "adding",
-        "paper",
-        _SYNTHETIC,
+        *("adding", "paper", _SYNTHETIC),
         task_options=({"length": 2000}, "Fig. 3"),
         steps=(20_000, "Fig. 3, axis"),
     ),

@@ -44,7 +44,7 @@ _PTB = _TEXT | {
     "downsize": (32, "D.3"),
     "log_every": 50,
     "eval_every": 900,
-    "learner_options": {"layers": 1, "embedding": 128, "tied": True},
+    "learner_options": {"layers": 1, "embedding": 64, "tied": True},
 }
 _TUNED = {"gates": (("C",), "Table 6a")}
 

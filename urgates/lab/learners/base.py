@@ -8,6 +8,7 @@ from typing import Protocol as Interface
 
 from torch import Tensor
 
+from urgates.checks import refusal
 from urgates.lab.tasks import Score
 
 
@@ -47,3 +48,17 @@ class Learner(Interface):
 
     def provenance(self) -> dict:
         """What else its numbers depend on: the device, the kernel …"""
+
+
+def progress(plain: dict, steps: int, models: int) -> tuple[int, list[int | None]]:
+    """The step and the ends of so many models in what `state` gave; ValueError if it cannot have.
+
+    `steps` is the last one.
+    """
+    step, died_at = plain["step"], plain["died_at"]
+    if not (isinstance(step, int) and 0 <= step <= steps):
+        raise refusal("'step'", f"be in 0 … {steps}", repr(step))
+    ends = list(died_at) if isinstance(died_at, list) else [died_at]
+    if len(ends) != models or not all(isinstance(end, int | None) for end in ends):
+        raise refusal("'died_at'", f"be {models} steps or None", repr(died_at))
+    return step, ends

@@ -44,7 +44,8 @@ class _CrossEntropy(torch.autograd.Function):
             if not wanted:
                 continue
             p.sub_(size).exp_().scatter_add_(1, label, p.new_full(label.shape, -1))
-            p.mul_(given[:, None])
+            if not given.all():
+                p.mul_(given[:, None])
             d_b += p.sum(0)
             p = p.to(h.dtype)
             torch.mm(p, w.to(h.dtype), out=d_h[at])

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from urgates import kernels
-from urgates.checks import refusal
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
+from urgates.lab.learners.base import progress
 from urgates.lab.learners.language import LanguageModel
 from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
@@ -142,17 +142,11 @@ class Streamed:
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
         """Take up what `state` gave."""
-        step, died_at, last = plain["step"], plain["died_at"], self.protocol.steps
-        if not (isinstance(step, int) and 0 <= step <= last):
-            raise refusal("'step'", f"be in 0 … {last}", repr(step))
-        ends = died_at if isinstance(died_at, list) else [died_at]
-        if len(ends) != len(self.seeds) or not all(isinstance(end, int | None) for end in ends):
-            raise refusal("'died_at'", f"be {len(self.seeds)} steps or None", repr(died_at))
-        self.step, self.died_at = step, list(ends)
+        self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
         for m, (model, adam) in enumerate(zip(self.models, self.adams, strict=True)):
             for name, p in model.named_parameters():
                 p.copy_(tensors[f"weights/{name}"][m])
-                adam.state[p]["step"].fill_(step)
+                adam.state[p]["step"].fill_(self.step)
                 for moment in _MOMENTS:
                     adam.state[p][moment].copy_(tensors[f"{moment}/{name}"][m])
             self.hx[m] = tuple(tensors[f"states/{name}"][m].to(self.device) for name in "hc")

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from urgates import kernels
-from urgates.checks import refusal, require
+from urgates.checks import require
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
+from urgates.lab.learners.base import progress
 from urgates.lab.learners.networks import build
 from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
@@ -185,18 +186,12 @@ class Stack:
 
     def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
         """Take up what `state` gave."""
-        step, died_at, last = plain["step"], plain["died_at"], self.protocol.steps
-        if not (isinstance(step, int) and 0 <= step <= last):
-            raise refusal("'step'", f"be in 0 … {last}", repr(step))
-        ends = died_at if isinstance(died_at, list) else [died_at]
-        if len(ends) != len(self.seeds) or not all(isinstance(end, int | None) for end in ends):
-            raise refusal("'died_at'", f"be {len(self.seeds)} steps or None", repr(died_at))
-        self.step, self.died_at = step, ends
+        self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
         for name, p in self.weights().items():
             p.copy_(tensors[f"weights/{name}"])
             for view, span in zip(self.views[name], self.spans, strict=True):
                 adam = self.optimizer.state[view]
-                adam["step"].fill_(step)
+                adam["step"].fill_(self.step)
                 for moment in _MOMENTS:
                     adam[moment].copy_(tensors[f"{moment}/{name}"][span])
 
