@@ -55,7 +55,10 @@ def test_cells_are_short(script):
     cells = notebooks.read(script).cells
     titled = cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
     assert titled, "the title comes first (two blank lines below the header make an empty cell)"
+    assert cells[1].source.startswith("**In short.** ") and len(cells[1].source.split("\n")) <= 5
     assert all(cell.source for cell in cells)
+    code = sum(cell.cell_type == "code" for cell in cells)
+    assert code <= 30, f"{code} cells of code"
     for cell in cells:
         lines = cell.source.split("\n")
         if cell.cell_type == "code":

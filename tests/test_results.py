@@ -503,6 +503,14 @@ def test_recompute_trains_shows_progress_and_takes_composed_gates(checkout, caps
     assert "copy lstm CR: step 20 of 20" in capsys.readouterr().out
 
 
+def test_a_trial_trains_any_gate_and_stores_nothing(checkout):
+    first = Bench("26_gate_ablations").trial("CR", seed=3, steps=5)
+    assert len(first) == 5 and all(0 < loss < 10 for loss in first)
+    assert first == Bench("26_gate_ablations").trial("CR", seed=3, steps=6)[:5]
+    assert first != Bench("26_gate_ablations").trial("CR", seed=4, steps=5)
+    assert not (checkout / "runs").exists()
+
+
 def test_a_time_limit_leaves_partial_runs(checkout):
     runs = Bench("31", preset="smoke", limit_minutes=1e-9).runs("copy")
     assert not runs
@@ -646,4 +654,6 @@ def test_cards(checkout):
     assert "nothing is trained" in Bench("23_refine_gate")._repr_markdown_()
     assert repr(Bench("31", preset="smoke")) == "Bench('31', smoke, trains)"
     assert "def verdict(" in show_source(claims.verdict).data
+    both = show_source(claims.verdict, claims.summary).data
+    assert both.count("```") == 2 and both.index("def verdict(") < both.index("def summary(")
     assert set(protocol("copy", "paper").gates) == set(GATES)

@@ -2,9 +2,10 @@
 
 import math
 
+import pandas as pd
 import pytest
 
-from urgates.lab.experiments.seeds import above, all_of, below, leads
+from urgates.lab.experiments.seeds import above, all_of, below, leads, rank_correlation
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,10 @@ def test_a_gate_leads_when_no_other_can_be_above_it():
     assert leads({"UR": [3, 4], "R": [1, 3.5], "-": [0]}, "UR") is None
     assert leads({"UR": [3, 4], "R": [5, 6], "-": [3.5]}, "UR") is False
     assert leads({"R": [1]}, "UR") is None
+
+
+def test_ranks_are_correlated_over_what_both_have():
+    pairs = pd.DataFrame({"ours": [1, 2, 3, 9], "theirs": [10, 30, 20, None]}, list("abcd"))
+    assert rank_correlation(pairs) == pytest.approx(0.5)
+    assert rank_correlation(pairs * -1.0) == pytest.approx(0.5)
+    assert math.isnan(rank_correlation(pairs[:2])) and math.isnan(rank_correlation(pairs * 0))

@@ -28,9 +28,9 @@ def both_tasks(tokens: Tensor, numbers: Tensor) -> tuple[Figure, pd.DataFrame]:
         tokens: Copy's one-hot inputs [T, 10].
         numbers: Adding's inputs [T, 2], values and marks.
     """
-    value, marked = numbers.T
+    tokens, (value, marked) = tokens.numpy(), numbers.numpy().T
     tasks = pd.DataFrame({"step": np.arange(len(tokens)), "token": tokens.argmax(-1)})
-    tasks = tasks.assign(value=value, marked=marked.int())
+    tasks = tasks.assign(value=value, marked=marked.astype(int))
     fig, (top, bottom) = subplots(2, 1, size=(9, 3.6), sharex=True)
     top.imshow(tokens.T, cmap="Greys", aspect="auto", origin="lower", vmax=1.4)
     answer = len(tokens) - 10
