@@ -14,12 +14,17 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 from torch import nn
 
 import urgates
+from urgates.lab.experiments import protocol
+from urgates.lab.jobs import Job
 from urgates.lab.learners.resets import through
+from urgates.lab.store.runs import Runs
 from urgates.lab.tasks import Text, corpus, data
 from urgates.lab.tasks.text import NO_TARGET, Segment
+from urgates.lab.train import train
 
 ARTICLES = (
     " \n = Ducks = \n \n Ducks <unk> . \n \n = = Food = = \n \n x \n = 3 = \n and bread . \n"
@@ -265,9 +270,9 @@ def test_a_training_text_without_unk_is_refused(texts):
     [
         (
             lambda: Text("wikitext2"),
-            "dataset must be one of ptb, wikitext103, got 'wikitext2'",
+            "dataset must be one of ptb, wikitext103, descriptions, got 'wikitext2'",
         ),
-        (lambda: corpus.load("mnist"), "dataset must be one of ptb, wikitext103, got 'mnist'"),
+        (lambda: corpus.load("mnist"), r"dataset must be one of ptb.*got 'mnist'"),
         (lambda: data.load("ptb"), r"dataset must be one of mnist.*got 'ptb'"),
         (lambda: Text("ptb", length=0), r"length must be .*got 0"),
         (lambda: Text("ptb", length=1.5), r"length must be .*got 1.5"),
@@ -289,6 +294,40 @@ def test_bad_arguments_raise_one_clear_error(texts, call, message):
     texts("ptb", "a b c d\ne f <unk> g\n")
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ------------------------------------------------------------------ a text without files
+
+
+def test_descriptions_need_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("URGATES_DATA", str(tmp_path / "none"))
+    text, iris = corpus.load("descriptions"), load_iris().DESCR.lower()
+    assert not (tmp_path / "none").exists() and text.articles and text.published
+    said = {s: [text.words[number] for number in text.streams[s]] for s in corpus.SPLITS}
+    counts = Counter(said["train"])
+    assert 2000 < len(said["train"]) < 4000 and 200 < len(text.words) < 500
+    assert text.words == tuple(w for w, _ in counts.most_common())
+    assert min(counts[word] for word in text.words if word != "<unk>") == 2
+    for split, tokens in said.items():
+        begins = text.starts[split].tolist()
+        assert len(begins) == 6 and begins[0] == 0 and tokens[-1] == "<eos>"
+        assert all(tokens[begin - 1] == "<eos>" for begin in begins)
+        words = {word for word in tokens[begins[3] : begins[4]] if word.isalpha()}
+        assert len(words) > 5 and all(word in iris for word in words)
+    lines = {s: {tuple(line.split()) for line in " ".join(said[s]).split("<eos>")} for s in said}
+    assert len(lines["valid"] - lines["train"]) > 20 and len(lines["test"] - lines["train"]) > 20
+
+
+@pytest.mark.parametrize("task", ["ptb", "ptb-tmax8", "ptb-tmax11"])
+def test_smoke_reads_descriptions_and_learns(tmp_path, monkeypatch, task):
+    monkeypatch.setenv("URGATES_DATA", str(tmp_path / "none"))
+    assert protocol(task, "laptop").make_task() == Text("ptb", 64)
+    p = replace(protocol(task, "smoke"), steps=30, log_every=15, eval_every=15)
+    train(Job(p, "lstm", "C", (1,)), tmp_path, "cpu", progress=False)
+    (info,) = Runs(tmp_path, p, "lstm", (1,), ("C",)).info.to_dict("records")
+    words = p.make_task().output_size
+    assert info["status"] == "finished" and info["test_perplexity"] < words / 3
+    assert "data" not in info
 
 
 # ------------------------------------------------------------------ segments

@@ -5,7 +5,7 @@ PTB is the laptop's text, WikiText-103 the paper's; their perplexities cannot be
 
 import pandas as pd
 
-from urgates.lab.experiments.rows import ADAM, CHRONO, OPEN, row
+from urgates.lab.experiments.rows import ADAM, CHRONO, OPEN, SMALL, row
 
 _ORDER = (("-", "C", "OM", "U", "UR"), "Table 6a")
 _TEXT = (
@@ -46,11 +46,28 @@ _PTB = _TEXT | {
     "eval_every": 900,
     "learner_options": {"layers": 1, "embedding": 64, "tied": True},
 }
+_DESCRIPTIONS = SMALL | {
+    "task_options": {"dataset": "descriptions", "length": 16},
+    "gates": _ORDER,
+    "hidden": 32,
+    "batch": 4,
+    "steps": 60,
+    "lr": 1e-2,
+    "downsize": 8,
+    "log_every": 10,
+    "eval_every": 20,
+    "learner": "streamed",
+    "learner_options": {"layers": 1, "embedding": 16, "tied": True},
+}
 _TUNED = {"gates": (("C",), "Table 6a")}
 
 ROWS = tuple(
     row(f"{task}{variant}", preset, family | more)
-    for task, preset, family in (("ptb", "laptop", _PTB), ("wikitext103", "paper", _WIKITEXT))
+    for task, preset, family in (
+        ("ptb", "smoke", _DESCRIPTIONS),
+        ("ptb", "laptop", _PTB),
+        ("wikitext103", "paper", _WIKITEXT),
+    )
     for variant, more in (
         ("", {}),
         ("-tmax8", _TUNED | {"t_max": (8, "D.3")}),

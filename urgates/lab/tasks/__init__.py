@@ -16,6 +16,6 @@ TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist
     "smnist": Pixels,
     "pmnist": Pixels,
     "scifar": Pixels,
-    "ptb": partial(Text, "ptb"),
-    "wikitext103": partial(Text, "wikitext103"),
+    "ptb": partial(Text, dataset="ptb"),
+    "wikitext103": partial(Text, dataset="wikitext103"),
 }

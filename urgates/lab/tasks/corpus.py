@@ -5,16 +5,19 @@ of every line, blank lines too: so published counts have it.  A word's number is
 frequency in the training file, first come first among equals.
 The streams lie beside the texts as int32 and are mapped, not read; making them takes memory for
 the vocabulary and a megabyte of text at a time, however long the text is.
+A small text that needs no file, scikit-learn's descriptions of its data sets, is for quick checks.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ _FILES = (*SPLITS, "words.txt", "starts.json")  # of the cache
 _PIECE = 1 << 20  # bytes of text, or tokens, at a time
 _FORM = 2  # of the cache: a new one for every change of what its files hold
 _HEADING = 1000  # tokens; no title is longer
+_DESCRIBED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +69,14 @@ def names() -> list[str]:
 def load(name: str) -> Corpus:
     """The text "ptb" or "wikitext103"; fetched if it is missing, numbered if that is not done yet.
 
+    "descriptions" is a text of some 2,000 words that scikit-learn carries along.
+
     Raises ValueError for an unknown name and for a file that is not as published (any that holds
     text will do if $URGATES_DATA_UNCHECKED names it), MissingData for one that cannot be fetched.
     """
     choice("dataset", name, names())
+    if not data.FORMATS[name].files:
+        return _descriptions(name)
     paths, published = data.download(name), data.FORMATS[name].sha1
     found = tuple(map(_sha1, paths))
     if name not in data.unchecked():
@@ -179,6 +187,37 @@ def _lines(path: Path) -> Iterator[str]:
 def _pieces(stream: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for at in range(0, len(stream), _PIECE):
         yield at, stream[at : at + _PIECE]
+
+
+# ------------------------------------------------------------------ a text without files
+
+
+@cache
+def _descriptions(name: str) -> Corpus:
+    """Each description is an article; of ten of its lines one validates, and one tests."""
+    from sklearn import datasets  # slow to import, and only needed here
+
+    articles: dict[str, list[list[str]]] = {split: [] for split in SPLITS}
+    for subject in _DESCRIBED:
+        lines = _spelled(getattr(datasets, f"load_{subject}")().DESCR)
+        train = [line for place, line in enumerate(lines) if place % 10 > 1]
+        for split, part in zip(SPLITS, (train, lines[::10], lines[1::10]), strict=True):
+            articles[split].append(list(chain(*part)))
+    seen = Counter(chain(*articles["train"]))
+    ranked = Counter(token if seen[token] > 1 else UNK for token in seen.elements()).most_common()
+    number = {word: rank for rank, (word, _) in enumerate(ranked)}
+    streams, starts = {}, {}
+    for split, parts in articles.items():
+        tokens = [number.get(token, number[UNK]) for token in chain(*parts)]
+        streams[split] = np.array(tokens, np.int32)
+        starts[split] = np.cumsum([0, *map(len, parts[:-1])])
+    return Corpus(name, tuple(number), streams, starts, True)
+
+
+def _spelled(text: str) -> list[list[str]]:
+    """The lines that say something: words in small letters, numbers and stops, and an <eos>."""
+    lines = (re.findall(r"[a-z]+|[0-9]+|[.,:;()]", line) for line in text.lower().split("\n"))
+    return [[*line, EOS] for line in lines if line]
 
 
 # ------------------------------------------------------------------ articles

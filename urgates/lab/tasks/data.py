@@ -152,6 +152,7 @@ FORMATS = {
             "8a5befc548865cec54ed4273cf87dbbad60d1e47",
         ),
     ),
+    "descriptions": Text(),  # scikit-learn's, of its data sets
 }
 
 

@@ -38,6 +38,8 @@ class Segment(NamedTuple):
 class Text:
     """Tell the next word of the text "ptb" or "wikitext103", in segments of `length` tokens.
 
+    "descriptions", a short one that scikit-learn carries, is for quick checks.
+
     The text is read on first use, see `corpus.load`.
     Raises ValueError for an unknown dataset and a length that is no whole number of at least 1.
     """
