@@ -405,7 +405,7 @@ def race(groups, name, ylabel):
     beside = {JANET: thinned(janet).groupby("step").loss.median().reset_index()} if janet else {}
     names, title = dict.fromkeys([*ORDER[:-1], *ours.gates]), f"{name}, N = {task.length}"
     fig, plotted = fast_figures.race(frame, names, task.baseline, title, ylabel, beside)
-    bench.save(fig, name.lower(), data=plotted, runs=[runs for runs in groups if runs])
+    bench.save(fig, name.lower(), data=plotted, runs=groups)
 
 
 def table(groups):
@@ -529,7 +529,7 @@ if len(scales):
 
 fig, tails = figures.timescales(probes, ("-", "R", "F", "U", "UR", "UF", "UFR"), T, last=1e5)
 tails = tails.sort_values(["when", "gate"], kind="stable")
-bench.save(fig, "timescales", data=tails, runs=[runs for runs in copy[:2] if runs])
+bench.save(fig, "timescales", data=tails, runs=copy[:2])
 
 # %% [markdown]
 # ## Permuted MNIST
@@ -547,7 +547,7 @@ if frames:
     last = frame[frame.step.isin(frame.step.unique()[-3:])]
     rows = [g for g in ORDER if g in set(frame.gate)]
     fig = fast_figures.by_step(last, "percent", "validation accuracy [%]", rows)
-    bench.save(fig, "pmnist", data=last, runs=[runs for runs in pixels if runs])
+    bench.save(fig, "pmnist", data=last, runs=pixels)
 medians[["valid", "test", "seeds"]].reindex(ORDER).round(1)
 
 # %%
@@ -639,9 +639,7 @@ ways.round(3)
 # From the runs' own records:
 
 # %%
-for runs in (copy[1], adding[1], pixels[1]):
-    if runs:
-        print(runs.cost)
+bench.cost(copy[1], adding[1], pixels[1])
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

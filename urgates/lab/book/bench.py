@@ -297,6 +297,7 @@ class Bench:
 
 def _drawn_from(groups: Sequence[Runs], here: Path) -> dict:
     """Provenance of a figure of runs, and their files as seen from the figure's folder."""
+    groups = list(filter(None, groups)) or groups  # those that there are
     digests = ", ".join(dict.fromkeys(group.protocol.digest for group in groups))
     minutes = sum(group.minutes.sum() for group in groups if group)
     places = {g: "" if g.folder == here else f"../{g.folder.parent.name}/" for g in groups}
