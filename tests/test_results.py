@@ -86,6 +86,17 @@ def laptop(tmp_path):
 # ------------------------------------------------------------------ runs and predicates
 
 
+def test_a_run_that_met_its_goal_has_ended_and_one_stopped_otherwise_has_not(laptop):
+    for seed, why in ((1, "at 15 steps: loss below 0.02"), (2, "at 15 steps, as asked")):
+        store(laptop.folder, "U", seed, [2.0, 1.0, 0.01], "partial")
+        path = laptop.folder / f"copy_lstm_U_laptop_s{seed}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"stopped": why}))
+    runs = Runs(laptop.folder, laptop.protocol, "lstm", (1, 2, 3), ("U",))
+    assert runs.complete == {"U": [1]}
+    assert final_loss(runs, "U").to_dict() == {1: 0.01} and solved(runs, "U")
+    assert steps_to(runs, "U").index.tolist() == [1]
+
+
 def test_frame_info_and_probes_are_tidy(laptop):
     assert list(laptop.frame.columns) == ["task", "cell", "gate", "lr", "seed", "step", "loss"]
     assert len(laptop.frame) == 3 * 4 * 3 + 1 + 1 + 4

@@ -17,6 +17,7 @@ import pandas as pd
 from urgates.lab.experiments import protocol
 from urgates.lab.jobs import Job
 from urgates.lab.store.files import read_json
+from urgates.lab.store.stored import met_goal
 from urgates.lab.train import execute, train
 
 _TOLD = {"status": str, "steps": int, "wall_seconds": int | float}
@@ -46,9 +47,7 @@ class Training:
         if not records:
             return "waiting", 0, 0.0
         done = len(records) == len(paths) and all(
-            record["status"] != "partial"
-            or record["steps"] >= self.steps
-            or "loss below" in record.get("stopped", "")
+            record["status"] != "partial" or record["steps"] >= self.steps or met_goal(record)
             for record in records
         )  # of the whole stack: a kill may leave the last save half-way
         return "done" if done else "begun", records[0]["steps"], records[0]["wall_seconds"]

@@ -34,6 +34,7 @@ from urgates.lab.store.files import (
     write_json,
 )
 
+GOAL = "loss below"
 _NUMBER = int | float
 _STATE = {
     **{"digest": str, "seconds": _NUMBER, "rows": [int], "csv_sha256": [str], "learner": dict},
@@ -171,7 +172,7 @@ class Record:
             logs = [log for log, living in zip(self.logs, self._living, strict=True) if living]
             recent = [log.last(1, 10) for log in logs]
             if all(len(losses) == 10 and sum(losses) < 10 * goal for losses in recent):
-                self.stopped = f"at {step} steps: loss below {goal:.4g}"
+                self.stopped = f"at {step} steps: {GOAL} {goal:.4g}"
         return self.stopped
 
     def save(self) -> None:

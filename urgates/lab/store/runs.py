@@ -19,7 +19,7 @@ import pandas as pd
 from urgates.lab.jobs import Job
 from urgates.lab.protocol import Protocol
 from urgates.lab.store.files import complete_lines
-from urgates.lab.store.stored import COMPLETE, read_record
+from urgates.lab.store.stored import COMPLETE, met_goal, read_record
 
 
 class Runs:
@@ -123,8 +123,9 @@ class Runs:
 
     @cached_property
     def complete(self) -> dict[str, list[int]]:
-        """Seeds that trained to the end, or until they diverged, at every rate, by gate."""
-        done = self.info[self.info.status.isin(COMPLETE)]
+        """Seeds that came to an end at every rate: the last step, their goal, or divergence."""
+        ended = [r["status"] in COMPLETE or met_goal(r) for r in self._records]
+        done = self.info[np.array(ended, bool)]
         rates = {gate: done.seed[done.gate == gate].value_counts() for gate in self.gates}
         return {g: sorted(n.index[n == len(self.rates)]) for g, n in rates.items()}
 
@@ -203,11 +204,12 @@ def provenance(runs: Runs | Sequence[Runs]) -> dict:
 
 
 def final_loss(runs: Runs, gate: str) -> pd.Series:
-    """Mean loss over the last 1 % of the steps, by completed seed; infinite if it diverged."""
-    frame = runs.frame
-    late = frame[(frame.gate == gate) & (frame.step > 0.99 * runs.protocol.steps)]
+    """Mean loss over the last 1 % of the steps made, by completed seed; infinite if it diverged."""
+    frame, info = runs.frame[runs.frame.gate == gate], runs.info[runs.info.gate == gate]
+    late = frame[frame.step > 0.99 * frame.groupby("seed").step.transform("max")]
     means = late.groupby("seed")[runs.loss].mean().astype(float)
-    return means.reindex(runs.complete[gate], fill_value=float("inf"))
+    means[means.index.isin(info.seed[info.status == "diverged"])] = float("inf")
+    return means.reindex(runs.complete[gate])
 
 
 def solved(runs: Runs, gate: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from urgates.lab.jobs import Job, RunKey
 from urgates.lab.store.files import check_keys, read_json, sha256
-from urgates.lab.store.record import model_path
+from urgates.lab.store.record import GOAL, model_path
 
 COMPLETE = ("finished", "diverged")
 _RESTORE = "Put the file back; or delete that JSON, and start the run again"
@@ -37,7 +37,7 @@ def read_record(path: Path) -> dict:
         raise ValueError(f"{path} is damaged: 'status' is {record['status']!r:.40}")
     if not csv.exists():
         raise ValueError(f"{csv} is missing, though {path.name} speaks of it. {_RESTORE}")
-    if record["status"] == "partial":  # its CSV goes on growing
+    if record["status"] == "partial" and not met_goal(record):  # its CSV goes on growing
         return record
     if "sha256" in record:  # the records of earlier versions have none
         check_keys(record, {"sha256": dict, "rows": int}, path)
@@ -64,6 +64,11 @@ def read_record(path: Path) -> dict:
 
 def _complete(path: Path) -> bool:
     return path.exists() and read_json(path, {"status": str})["status"] in COMPLETE
+
+
+def met_goal(record: dict) -> bool:
+    """Whether a run was stopped because nothing was left to learn (`Job.goal`)."""
+    return GOAL in record.get("stopped", "")
 
 
 def read_model(folder: Path, job: Job) -> dict[str, Tensor]:
