@@ -5,8 +5,9 @@ import torch
 from tolerances import assert_close
 
 from urgates.__main__ import main
-from urgates.lab.book import clock, timing
+from urgates.lab.book import clock, language_costs, timing
 from urgates.lab.book.contenders import Case, PlainLoop
+from urgates.lab.tasks.text import Segment
 from urgates.rnn import LSTM
 
 TINY = {"hidden": 8, "time": 5, "batch": 2, "inputs": 3, "downsize": 4}
@@ -137,3 +138,42 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     assert len(csv.read_text().splitlines()) == 5
     assert main(["time", "--hidden", "0"]) == 2
     assert "--hidden: must be whole numbers" in capsys.readouterr().err
+
+
+def test_the_peak_is_the_most_that_lives_at_once():
+    given = torch.ones(100)
+
+    def call():
+        a = given + 1  # 400 bytes
+        b = a * 2  # 800
+        a = b.view(10, 10).t()  # no more, and the first is gone
+        return a.reshape(-1).add_(given)  # a copy: 800
+
+    assert clock.peak(call) == 800
+    assert clock.peak(lambda: [given + k for k in range(5)]) == 2000
+    assert clock.peak(lambda: [(given + k).sum() for k in range(5)]) == 400 + 5 * 4
+    leaf = torch.ones(100, requires_grad=True)
+    assert clock.peak(lambda: leaf.exp().sum().backward()) >= 2 * 400, "what backward makes counts"
+
+
+def test_a_softmax_in_chunks_needs_no_more_memory_for_more_tokens(monkeypatch):
+    monkeypatch.setattr("urgates.lab.learners.softmax.CHUNK_BYTES", 4 * 16 * 3000)
+    frame = language_costs.softmax_peaks((32, 128), words=3000, features=2)
+    peaks = frame.pivot(index="tokens", columns="softmax", values="peak")
+    logits = 4e-6 * 3000 * peaks.index.to_numpy()
+    assert (peaks["all logits"] > 2 * logits).all(), "autograd keeps them twice"
+    assert peaks["in chunks"].max() < 1.05 * peaks["in chunks"].min()
+    assert peaks["in chunks"].max() < 4e-6 * 3000 * (16 + 5 * 2), "a chunk, and what w is large"
+
+
+def test_language_models_are_timed_beside_the_same_model_of_torch_s():
+    torch_s, ours = (language_costs.model(name, 32, 50) for name in ("torch.nn", "-"))
+    x, target = torch.randint(50, (2, 3, 7))
+    segment = Segment(x, target, torch.zeros(3, 7, dtype=torch.bool))
+    losses = [m(segment, m.states(3))[0] for m in (torch_s, ours)]
+    assert type(torch_s.rnn) is torch.nn.LSTM and type(ours.rnn) is LSTM
+    assert_close("loss", *losses, 1e-5)
+    frame = language_costs.language_times(("-",), 3, hidden=32, words=50, time=7, batch=3)
+    assert frame.model.tolist() == ["torch.nn", "-"] and not frame.isna().any().any()
+    assert frame.ratio[0] == 1 and (frame.low <= frame.ratio).all() and (frame.ms > 0).all()
+    assert frame.tokens_per_second.tolist() == pytest.approx((1e3 * 21 / frame.ms).tolist())

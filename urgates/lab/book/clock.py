@@ -1,4 +1,4 @@
-"""The one clock of the book: milliseconds of calls that take turns, and bytes that they keep.
+"""The one clock of the book: milliseconds of calls that take turns, and bytes that they need.
 
 A time by itself says little on a shared machine, a ratio of two that alternate says a lot.
 """
@@ -6,12 +6,15 @@ A time by itself says little on a shared machine, a ratio of two that alternate 
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from urgates.gates import positive_int
 from urgates.lab.train import keep_freed_memory
@@ -84,3 +87,43 @@ def kept(call: Callable[[], object]) -> int:
         results = call()
     del results
     return sum(storage.nbytes() for storage in seen.values())
+
+
+def peak(call: Callable[[], object]) -> int:
+    """Most bytes at any moment in tensors that a call has made, backward included.
+
+    What an operation needs inside and gives back before it returns is not seen.
+    """
+    with _Living() as living:
+        result = call()
+    del result
+    return living.most
+
+
+class _Living(TorchDispatchMode):
+    """Bytes in what operations have returned, as long as it is there."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self.places: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {storage.data_ptr() for storage in _storages((args, kwargs))}
+        out = function(*args, **(kwargs or {}))
+        for storage in _storages(out):
+            place, size = storage.data_ptr(), storage.nbytes()
+            if place not in given | self.places:
+                self.places.add(place)
+                self.now += size
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, place, size)
+        return out
+
+    def _gone(self, place: int, size: int) -> None:
+        self.places.discard(place)
+        self.now -= size
+
+
+def _storages(values: object) -> list[torch.UntypedStorage]:
+    return [x.untyped_storage() for x in tree_leaves(values) if isinstance(x, Tensor)]

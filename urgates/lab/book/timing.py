@@ -70,11 +70,12 @@ def _row(case: Case, pairs: int, device: str, seconds: float) -> dict:
         "low": ratio.quantile(0.25), "high": ratio.quantile(0.75),
         "forward": (frame.forward_ms / frame.rival_forward_ms).median(),
         "us": 1e3 * medians.ms / case.time / case.models,
-        **kept, "pairs": pairs, "threads": torch.get_num_threads(), **_where(device),
+        **kept, "pairs": pairs, "threads": torch.get_num_threads(), **where(device),
     }  # fmt: skip
 
 
-def _where(device: str) -> dict[str, str]:
+def where(device: str) -> dict[str, str]:
+    """What a measured row says of its machine and code: device, torch, commit."""
     return {"device": device_name(device), "torch": torch.__version__, "commit": commit()}
 
 
@@ -101,7 +102,7 @@ def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.Da
             product = {"a @ a": lambda: stopwatch(lambda: a @ a, device=device)}
             best = turn_about(product, repeats).min()
         found = {"threads": number, "gflops": 2e-6 * size**3 / best}
-        rows.append(found | _where(device))
+        rows.append(found | where(device))
     return pd.DataFrame(rows)
 
 
