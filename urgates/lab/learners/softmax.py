@@ -41,15 +41,15 @@ class _CrossEntropy(torch.autograd.Function):
             label = target[at].where(given, 0)[:, None]
             size = p.logsumexp(-1, keepdim=True)
             total += (size - p.gather(1, label))[given].sum()
-            if not wanted:
-                continue
-            p.sub_(size).exp_().scatter_add_(1, label, p.new_full(label.shape, -1))
-            if not given.all():
-                p.mul_(given[:, None])
-            d_b += p.sum(0)
-            p = p.to(h.dtype)
-            torch.mm(p, w.to(h.dtype), out=d_h[at])
-            d_w.addmm_(p.mT, h[at]) if w.dtype == h.dtype else d_w.add_(p.mT @ h[at])
+            if wanted:
+                p.sub_(size).exp_().scatter_add_(1, label, p.new_full(label.shape, -1))
+                if not given.all():
+                    p.mul_(given[:, None])
+                d_b += p.sum(0)
+                p = p.to(h.dtype)
+                torch.mm(p, w.to(h.dtype), out=d_h[at])
+                d_w.addmm_(p.mT, h[at]) if w.dtype == h.dtype else d_w.add_(p.mT @ h[at])
+            del p  # or it would live on beside the next chunk's
         ctx.save_for_backward(d_h, d_w, d_b)
         return total
 
