@@ -10,6 +10,7 @@ __all__ = ["LEARNERS", "Learner", "learner"]
 
 LEARNERS = {
     "supervised": "urgates.lab.learners.supervised:Stack",
+    "actor-critic": "urgates.lab.learners.actor_critic:ActorCritic",
     "streamed": "urgates.lab.learners.streamed:Streamed",
 }
 """By the name that a protocol's `learner` gives: where the class is that takes (job, device)."""

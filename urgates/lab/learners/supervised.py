@@ -13,16 +13,15 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from urgates import kernels
-from urgates.checks import require
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
+from urgates.lab.learners.adam import StackedAdam, along
 from urgates.lab.learners.base import progress
 from urgates.lab.learners.networks import build
 from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
 
 _EVAL_BATCH = 500
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Stack:
@@ -34,8 +33,6 @@ class Stack:
     def __init__(self, job: Job, device: str = "auto"):
         self.protocol, self.device = job.protocol, choose_device(device)
         self.rates, self.seeds = zip(*job.models, strict=True)
-        for rate in self.rates:
-            require("rates", 0 < rate < 1, "be within (0, 1)", rate)
         self.task = self.protocol.make_task()
         self.scores = (Score("loss"), *self.task.scores)
         self.select = self.task.select
@@ -44,27 +41,9 @@ class Stack:
         ]
         self.parameters, _ = stack_module_state(models)
         self.network = models[0].eval()
-        self._adam()
+        self.adam = StackedAdam(self.parameters, self.rates)
         self.step = 0
         self.died_at: list[int | None] = [None] * len(self.seeds)
-
-    def _adam(self) -> None:
-        """Adam knows one rate per group of parameters: neighbours of one rate are views."""
-        ends = [m + 1 for m, rate in enumerate(self.rates) if self.rates[m + 1 : m + 2] != (rate,)]
-        self.spans = [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
-        self.views = {
-            name: [p.detach()[span].requires_grad_() for span in self.spans]
-            for name, p in self.parameters.items()
-        }
-        groups = zip(*self.views.values(), strict=True)
-        self.optimizer = torch.optim.Adam(
-            {"params": views, "lr": self.rates[span.start]}
-            for views, span in zip(groups, self.spans, strict=True)
-        )
-        for views in self.views.values():
-            for view in views:
-                moments = {name: torch.zeros_like(view.detach()) for name in _MOMENTS}
-                self.optimizer.state[view] = {"step": torch.tensor(0.0), **moments}
 
     @property
     def alive(self) -> list[bool]:
@@ -111,15 +90,9 @@ class Stack:
         finite = (loss.isfinite() & norm.isfinite()).tolist()
         for m, fine in enumerate(finite):
             if self.died_at[m] is None and not fine:
-                self._freeze(m)
-        if not all(self.alive):
-            keep = torch.tensor(self.alive, device=self.device)
-            for p in self.parameters.values():
-                p.grad = torch.where(_along(keep, p), p.grad, 0)
-        for name, p in self.parameters.items():
-            for view, span in zip(self.views[name], self.spans, strict=True):
-                view.grad = p.grad[span]
-        self.optimizer.step()
+                self.died_at[m] = self.step
+                self.adam.freeze(m)
+        self.adam.step(self.alive)
         self.step += 1
         with torch.no_grad():
             return {"loss": loss.detach()} | vmap(self.task.metrics)(out, target)
@@ -130,16 +103,8 @@ class Stack:
         norm = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
         scale = (self.protocol.clip / norm).clamp(max=1.0)
         for g in gradients:
-            g.mul_(_along(scale, g))
+            g.mul_(along(scale, g))
         return norm
-
-    def _freeze(self, m: int) -> None:
-        """Keep model m at its last finite weights: without momentum and gradient Adam rests."""
-        self.died_at[m] = self.step
-        for views in self.views.values():
-            for view, span in zip(views, self.spans, strict=True):
-                if span.start <= m < span.stop:
-                    self.optimizer.state[view]["exp_avg"][m - span.start] = 0
 
     def evaluate(self, split: str, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The task's scores [M] on "valid" or "test", of these weights or the current."""
@@ -177,31 +142,15 @@ class Stack:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Weights and Adam's moments by name; the step, and when models ended."""
-        named = {f"weights/{name}": p for name, p in self.weights().items()}
-        for name, views in self.views.items():
-            for moment in _MOMENTS:
-                parts = [self.optimizer.state[view][moment] for view in views]
-                named[f"{moment}/{name}"] = torch.cat(parts)
-        return named, {"step": self.step, "died_at": self.died_at}
+        return self.adam.state(), {"step": self.step, "died_at": self.died_at}
 
     def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
         """Take up what `state` gave."""
         self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
-        for name, p in self.weights().items():
-            p.copy_(tensors[f"weights/{name}"])
-            for view, span in zip(self.views[name], self.spans, strict=True):
-                adam = self.optimizer.state[view]
-                adam["step"].fill_(self.step)
-                for moment in _MOMENTS:
-                    adam[moment].copy_(tensors[f"{moment}/{name}"][span])
+        self.adam.restore(tensors, self.step)
 
     def provenance(self) -> dict:
         """The device and the kernel."""
         rnn = self.network.rnn
         kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
         return {"device": device_name(self.device), "kernel": kernel}
-
-
-def _along(per_model: Tensor, like: Tensor) -> Tensor:
-    """[M] as [M, 1, …] with the dimensions of `like`."""
-    return per_model.view(-1, *[1] * (like.dim() - 1))

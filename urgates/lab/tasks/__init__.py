@@ -4,6 +4,7 @@ from functools import partial
 
 from urgates.lab.tasks.base import Score, Task
 from urgates.lab.tasks.images import Pixels, bit_reversal
+from urgates.lab.tasks.match import Rules
 from urgates.lab.tasks.synthetic import Adding, Copy
 from urgates.lab.tasks.text import Text
 
@@ -16,6 +17,8 @@ TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist
     "smnist": Pixels,
     "pmnist": Pixels,
     "scifar": Pixels,
+    "passive": partial(Rules, "passive"),
+    "active": partial(Rules, "active"),
     "ptb": partial(Text, dataset="ptb"),
     "wikitext103": partial(Text, dataset="wikitext103"),
 }

@@ -153,8 +153,11 @@ class Rules:
     apple_reward: float | tuple[float, float] = 0.0
     rewards: tuple[float, float] = field(init=False, repr=False)
 
+    baseline = None  # a reward has no loss to compare with
+
     def __post_init__(self):
         choice("game", self.game, GAMES)
+        object.__setattr__(self, "frames", tuple(self.frames))
         fine = len(self.frames) == 3 and all(isinstance(n, int) and n >= 1 for n in self.frames)
         require("frames", fine, "be three whole numbers of at least 1", str(self.frames))
         choice("squares", self.squares, (3, 4))
@@ -167,6 +170,11 @@ class Rules:
         pair = tuple(pair) if isinstance(pair, tuple | list) else (pair, pair)
         require("apple_reward", len(pair) == 2, "be a number or a pair of them", self.apple_reward)
         object.__setattr__(self, "rewards", tuple(map(float, pair)))
+
+    @property
+    def length(self) -> int:
+        """The delay between the colour and the choice, in steps."""
+        return self.frames[1]
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,270 @@
+"""The actor-critic: M agents that play whole episodes and learn from them, as a stack (§3.4, E.2).
+
+One update is B episodes of every agent.  They are played step by step, then gone through once more
+as one sequence, with back-propagation through the whole episode.  The loss is that of the released
+agents of Hung et al. (2018), summed over time and averaged over episodes.
+M agents, B episodes, T steps, z features, H hidden units; γ discounts, and is λ as well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from urgates import kernels
+from urgates.checks import positive_int
+from urgates.lab.devices import choose_device, device_name
+from urgates.lab.jobs import Job
+from urgates.lab.learners.adam import StackedAdam
+from urgates.lab.learners.base import progress
+from urgates.lab.learners.networks import recurrent
+from urgates.lab.protocol import Protocol
+from urgates.lab.tasks import Score
+from urgates.lab.tasks.base import draws
+from urgates.lab.tasks.match import ACTIONS, SIGHT, Match
+
+_PIXELS = 3 * (2 * SIGHT + 1) ** 2
+_LARGEST = 10.0  # of a gradient into logits and values
+
+
+class Seen(NamedTuple):
+    """What an agent knows of the world at each step."""
+
+    pixels: Tensor  # [..., 5, 5, 3] uint8
+    action: Tensor  # [...] int64, the one before; 0 at the start
+    reward: Tensor  # [...] what it brought
+
+
+class Agent(nn.Module):
+    """Eyes, memory, a policy and a guess at what is to come.
+
+    `learner_options` of the protocol: `features`, how many the encoder gives; `convolutions`, the
+    channels of its two 3 x 3 layers (none: it is linear); `width` of the two heads.
+    """
+
+    def __init__(self, protocol: Protocol, cell: str, gate: str):
+        super().__init__()
+        options = protocol.learner_options
+        size, width = (positive_int(name, options[name]) for name in ("features", "width"))
+        layers, channels, pixels = [], 3, _PIXELS
+        for wide in options.get("convolutions", ()):
+            layers += [nn.Conv2d(channels, wide, 3, padding="same"), nn.ReLU()]
+            channels, pixels = wide, wide * _PIXELS // 3
+        self.eyes = nn.Sequential(*layers[:-1], nn.Flatten(), nn.Linear(pixels, size))
+        inputs = size + len(ACTIONS) + 1
+        self.z = nn.Sequential(nn.Linear(inputs, 2 * width), nn.Tanh(), nn.Linear(2 * width, width))
+        self.policy = _head(width + protocol.hidden, width, len(ACTIONS))
+        self.value = _head(width + len(ACTIONS), width, 1)
+        self.rnn = recurrent(protocol, cell, gate, width)
+
+    def features(self, seen: Seen) -> Tensor:
+        """z [B, T, width] of what is seen [B, T]."""
+        shape = seen.action.shape
+        pixels = seen.pixels.flatten(0, len(shape) - 1).permute(0, 3, 1, 2).float() / 255
+        code = self.eyes(pixels).unflatten(0, shape)
+        before = nn.functional.one_hot(seen.action, len(ACTIONS)).to(code)
+        return self.z(torch.cat([code, before, seen.reward[..., None]], -1))
+
+    def forward(self, seen: Seen, hx: tuple[Tensor, Tensor]):
+        """Logits [B, T, 4], values [B, T], and the states after the last step."""
+        z = self.features(seen)
+        h, hx = self.rnn(z, hx)
+        logits = self.policy(torch.cat([z, h], -1))
+        return logits, self.value(torch.cat([z, logits.detach()], -1))[..., 0], hx
+
+
+def _head(inputs: int, width: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs))
+
+
+class Episodes(NamedTuple):
+    """B episodes of M agents: [M, B, T] and more."""
+
+    seen: Seen
+    action: Tensor
+    reward: Tensor
+    alive: Tensor  # whether the episode had not ended before
+    last: Tensor  # [M, B] reward of the last phase
+
+
+def returns(reward: Tensor, value: Tensor, discount: float) -> Tensor:
+    """λ-returns [..., T], λ = γ, of rewards and values [..., T]; nothing comes after the end."""
+    after = torch.zeros_like(value[..., 0])
+    found = []
+    for t in reversed(range(reward.shape[-1])):
+        following = value[..., t + 1] if t + 1 < value.shape[-1] else torch.zeros_like(after)
+        after = reward[..., t] + discount * ((1 - discount) * following + discount * after)
+        found.append(after)
+    return torch.stack(found[::-1], -1)
+
+
+class ActorCritic:
+    """The M agents of a job; see `Learner`.
+
+    `learner_options` beside those of `Agent`: `discount` γ, `entropy` and `baseline` costs.
+    """
+
+    scores = (
+        Score("loss"), Score("last_phase", "higher", "reward"), Score("reward", "higher"),
+        Score("entropy", unit="nats"),
+    )  # fmt: skip
+    select = None
+
+    def __init__(self, job: Job, device: str = "auto"):
+        self.protocol, self.device = job.protocol, choose_device(device)
+        self.options = job.protocol.learner_options
+        self.rates, self.seeds = zip(*job.models, strict=True)
+        self.rules = self.protocol.make_task()
+        agents = [self._agent(job, seed) for seed in self.seeds]
+        self.parameters, _ = stack_module_state(agents)
+        self.agent = agents[0].eval()
+        self.worlds = [Match(self.rules, self.protocol.batch, s, self.device) for s in self.seeds]
+        self.adam = StackedAdam(self.parameters, self.rates, betas=(0.0, 0.95), eps=1e-6)
+        self.step = 0
+        self.died_at: list[int | None] = [None] * len(self.seeds)
+
+    def _agent(self, job: Job, seed: int) -> Agent:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Agent(job.protocol, job.cell, job.gate).to(self.device)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last update is made, or no agent is finite."""
+        return self.step >= self.protocol.steps or None not in self.died_at
+
+    def forward(self, seen: Seen, hx, parameters: dict[str, Tensor] | None = None):
+        """Every agent on its own [M, B, T]."""
+        return vmap(lambda p, seen, hx: functional_call(self.agent, p, (seen, hx)))(
+            parameters or self.parameters, seen, hx
+        )
+
+    def _states(self) -> tuple[Tensor, Tensor]:
+        M, B = len(self.seeds), self.protocol.batch
+        zeros = torch.zeros(M, 1, B, self.protocol.hidden, device=self.device)
+        return zeros, zeros
+
+    # ---------------------------------------------------------------- playing
+
+    @torch.no_grad()
+    def play(self, episode: int, parameters: dict[str, Tensor] | None = None) -> Episodes:
+        """B whole episodes of every agent; which ones, `episode` says."""
+        luck = self._luck(episode)
+        for world in self.worlds:
+            world.episode[:] = episode - 1
+        pixels = torch.stack([world.restart() for world in self.worlds])
+        action, reward = (torch.zeros(pixels.shape[:2], device=self.device) for _ in range(2))
+        action, alive, hx, steps = action.long(), action == 0, self._states(), []
+        last = torch.zeros_like(reward)
+        for t in range(self.rules.steps):
+            seen = Seen(pixels, action, reward)
+            now = Seen(*(part.unsqueeze(2) for part in seen))
+            logits, _, hx = self.forward(now, hx, parameters)
+            chances = logits[:, :, 0].softmax(-1).cumsum(-1)[..., :-1]
+            action = (luck[..., t, None] > chances).sum(-1)
+            frames = [w.step(a) for w, a in zip(self.worlds, action, strict=True)]
+            pixels, reward, ended = (torch.stack(parts) for parts in zip(*frames, strict=True))
+            reward = reward * alive
+            steps.append((seen, action, reward, alive))
+            ending = ended & alive
+            last = torch.where(ending, torch.stack([w.last for w in self.worlds]), last)
+            alive = alive & ~ended
+            if not alive.any():
+                break
+            for world, over in zip(self.worlds, ended, strict=True):
+                if over.any():  # what it plays on does not count
+                    world.restart(over)
+        seens, *rest = zip(*steps, strict=True)
+        seen = Seen(*(torch.stack(parts, 2) for parts in zip(*seens, strict=True)))
+        return Episodes(seen, *(torch.stack(parts, 2) for parts in rest), last)
+
+    def _luck(self, episode: int) -> Tensor:
+        """Uniform numbers [M, B, T]: of the agent's seed and the episode alone."""
+        count = self.protocol.batch * self.rules.steps
+        found = [draws(count, seed, 1, episode) >> 11 for seed in self.seeds]
+        luck = torch.stack([torch.from_numpy(raw.astype("float64")) for raw in found]) * 2**-53
+        return luck.view(len(found), self.protocol.batch, -1).to(self.device)
+
+    # ---------------------------------------------------------------- learning
+
+    def advance(self) -> dict[str, Tensor]:
+        """Play B episodes of every agent, and learn from them once; scores [M]."""
+        played = self.play(self.step)
+        logits, value, _ = self.forward(played.seen, self._states())
+        for out in (logits, value):
+            out.register_hook(lambda gradient: gradient.clamp(-_LARGEST, _LARGEST))
+        loss, entropy = self._loss(played, logits, value)
+        for p in self.parameters.values():
+            p.grad = None
+        loss.sum().backward()
+        finite = loss.isfinite()
+        for p in self.parameters.values():
+            finite = finite & p.grad.flatten(1).isfinite().all(1)
+        for m, fine in enumerate(finite.tolist()):
+            if self.died_at[m] is None and not fine:
+                self.died_at[m] = self.step
+                self.adam.freeze(m)
+        self.adam.step([end is None for end in self.died_at])
+        self.step += 1
+        return {
+            "loss": loss.detach(),
+            "last_phase": played.last.mean(1),
+            "reward": played.reward.sum(2).mean(1),
+            "entropy": entropy.detach(),
+        }
+
+    def _loss(self, played: Episodes, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss [M], and the mean entropy of the policy [M]."""
+        alive = played.alive.float()
+        log_p = logits.log_softmax(-1)
+        with torch.no_grad():
+            target = returns(played.reward, value * alive, self.options["discount"])
+        ahead = target - value
+        chosen = log_p.gather(-1, played.action[..., None])[..., 0]
+        entropy = -(log_p.exp() * log_p).sum(-1)
+        each = -chosen * ahead.detach() + self.options["baseline"] * ahead.square() / 2
+        each = (each - self.options["entropy"] * entropy) * alive
+        mean_entropy = (entropy * alive).sum((1, 2)) / alive.sum((1, 2))
+        return each.sum(2).mean(1), mean_entropy
+
+    # ---------------------------------------------------------------- what a learner offers
+
+    def evaluate(self, split: str, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Reward of the last phase in episodes that are not trained on, [M]."""
+        beyond = self.protocol.steps + (split == "test")
+        return {"last_phase": self.play(beyond, weights).last.mean(1)}
+
+    @torch.no_grad()
+    def probe(self) -> list[dict[str, list[float]]]:
+        """Per agent, each unit's mean of the gates over an episode that is not trained on."""
+        seen, means = self.play(self.protocol.steps + 2).seen, []
+        for m in range(len(self.seeds)):
+            self.agent.load_state_dict({k: p[m] for k, p in self.parameters.items()})
+            gates = self.agent.rnn.gates(self.agent.features(Seen(*(part[m] for part in seen))))
+            units = {name: gates[name].mean((0, 1)).tolist() for name in ("f", "g")}
+            means.append(
+                {n: [round(v, 6) if v == v else None for v in vs] for n, vs in units.items()}
+            )
+        return means
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters, each [M, *shape]."""
+        return {name: p.detach() for name, p in self.parameters.items()}
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Weights, Adam's moments and the step: an episode is a function of it."""
+        return self.adam.state(), {"step": self.step, "died_at": self.died_at}
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Take up what `state` gave."""
+        self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
+        self.adam.restore(tensors, self.step)
+
+    def provenance(self) -> dict:
+        """The device and the kernel."""
+        rnn = self.agent.rnn
+        kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
+        return {"device": device_name(self.device), "kernel": kernel}

@@ -1,0 +1,89 @@
+"""Adam over stacked models, each at a rate of its own.
+
+M models; a stacked parameter is [M, *shape].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from urgates.checks import require
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class StackedAdam:
+    """torch's Adam on the parameters [M, …] of M models at M rates; it reads their `grad`.
+
+    torch's knows one rate per group of parameters: neighbours of one rate are views of their own.
+    `options` are Adam's others.  Raises ValueError unless all rates are within (0, 1).
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], rates: Sequence[float], **options):
+        for rate in rates:
+            require("rates", 0 < rate < 1, "be within (0, 1)", rate)
+        self.parameters = parameters
+        ends = [m + 1 for m, rate in enumerate(rates) if rates[m + 1 : m + 2] != (rate,)]
+        self.spans = [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
+        self.views = {
+            name: [p.detach()[span].requires_grad_() for span in self.spans]
+            for name, p in parameters.items()
+        }
+        groups = zip(*self.views.values(), strict=True)
+        self.adam = torch.optim.Adam(
+            (
+                {"params": views, "lr": rates[span.start]}
+                for views, span in zip(groups, self.spans, strict=True)
+            ),
+            **options,
+        )
+        for views in self.views.values():
+            for view in views:
+                moments = {name: torch.zeros_like(view.detach()) for name in _MOMENTS}
+                self.adam.state[view] = {"step": torch.tensor(0.0), **moments}
+
+    def step(self, alive: Sequence[bool]) -> None:
+        """Update the models that live; without gradient and momentum the others rest."""
+        keep = None if all(alive) else torch.tensor(alive)
+        for name, p in self.parameters.items():
+            gradient = p.grad
+            if keep is not None:
+                gradient = torch.where(along(keep.to(p.device), p), gradient, 0)
+            for view, span in zip(self.views[name], self.spans, strict=True):
+                view.grad = gradient[span]
+        self.adam.step()
+
+    def freeze(self, m: int) -> None:
+        """Take model m's momentum away."""
+        for views in self.views.values():
+            for view, span in zip(views, self.spans, strict=True):
+                if span.start <= m < span.stop:
+                    self.adam.state[view]["exp_avg"][m - span.start] = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and moments by name, each [M, …]."""
+        named = {f"weights/{name}": p.detach() for name, p in self.parameters.items()}
+        for name, views in self.views.items():
+            for moment in _MOMENTS:
+                parts = [self.adam.state[view][moment] for view in views]
+                named[f"{moment}/{name}"] = torch.cat(parts)
+        return named
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take up what `state` gave after so many steps."""
+        for name, p in self.parameters.items():
+            p.copy_(tensors[f"weights/{name}"])
+            for view, span in zip(self.views[name], self.spans, strict=True):
+                adam = self.adam.state[view]
+                adam["step"].fill_(step)
+                for moment in _MOMENTS:
+                    adam[moment].copy_(tensors[f"{moment}/{name}"][span])
+
+
+def along(per_model: Tensor, like: Tensor) -> Tensor:
+    """[M] as [M, 1, …] with the dimensions of `like`."""
+    return per_model.view(-1, *[1] * (like.dim() - 1))
