@@ -378,3 +378,54 @@ def test_a_redefined_gate_is_another_gate():
     gates = [layer.gates(torch.ones(1, 1, 3)) for layer in layers]
     torch.testing.assert_close(gates[1]["g"], gates[0]["g"] ** 3)
     assert not torch.allclose(*(layer(torch.ones(2, 1, 3))[0] for layer in layers))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_a_held_step_leaves_every_state_as_it_is(cell, kernel):
+    torch.manual_seed(0)
+    options = {"num_layers": 2, "bidirectional": True, "kernel": kernel, "dtype": DOUBLE}
+    layer = getattr(urgates, cell)(3, 4, **options)
+    x = torch.randn(9, 5, 3, dtype=DOUBLE, requires_grad=True)
+    held = torch.rand(9, 5) < 0.5
+    held[2] = False
+    y, state = layer(x, held=held)
+    for row in range(5):  # the same sequences without those steps
+        alone, last = layer(x[~held[:, row], row][:, None])
+        assert_close("output", y[~held[:, row], row], alone[:, 0])
+        for a, b in zip(tensors((y, state))[1:], tensors((y, last))[1:], strict=True):
+            assert_close("state", a[:, row], b[:, 0])
+    y.square().sum().backward()
+    assert not x.grad[held].any() and x.grad[~held].any(-1).all()
+    first = layer(x, held=torch.zeros_like(held))[0]
+    assert torch.equal(first, layer(x)[0])
+
+
+def test_masks_of_held_steps_are_laid_out_as_the_input_and_vmap():
+    layer = urgates.LSTM(3, 4, batch_first=True, kernel="eager", dtype=DOUBLE)
+    x, held = torch.randn(2, 5, 7, 3, dtype=DOUBLE), torch.rand(2, 5, 7) < 0.5
+    both = torch.func.vmap(lambda x, held: layer(x, held=held)[0])(x, held)
+    for m in range(2):
+        assert_close("stacked", both[m], layer(x[m], held=held[m])[0])
+        assert_close("unbatched", layer(x[m, 1], held=held[m, 1])[0], both[m, 1])
+    gates = layer.gates(x[0], held=held[0])
+    assert gates["g"].shape == (5, 7, 4)
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        (torch.zeros(4, 2), "held must be a tensor of bool, got torch.float32"),
+        ([True], r"held must be a tensor of bool, got \[True\]"),
+        (torch.zeros(4, 3, dtype=torch.bool), r"held must have shape \(4, 2\), got \[4, 3\]"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_named(held, message):
+    with pytest.raises(ValueError, match=message):
+        urgates.LSTM(3, 4)(torch.zeros(4, 2, 3), held=held)
+
+
+def test_a_packed_sequence_has_no_further_mask():
+    x = pack_sequence([torch.zeros(3, 3), torch.zeros(2, 3)])
+    with pytest.raises(ValueError, match="held must be None, got a mask"):
+        urgates.LSTM(3, 4)(x, held=torch.zeros(3, 2, dtype=torch.bool))

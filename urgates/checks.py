@@ -113,6 +113,15 @@ def shape(name: str, x: Tensor, expected: tuple[int, ...]) -> Tensor:
     return x
 
 
+def mask(name: str, x: Any, like: Tensor) -> Tensor:
+    """A bool for each step of the sequences `like`, on their device."""
+    if not isinstance(x, Tensor) or x.dtype != torch.bool:
+        raise refusal(name, "be a tensor of bool", str(getattr(x, "dtype", _what(x))))
+    if x.device != like.device:
+        raise refusal(name, f"be on {like.device}, where the input is", str(x.device))
+    return shape(name, x, tuple(like.shape[:-1]))
+
+
 def finite(name: str, x: Tensor) -> Tensor:
     """No NaN or inf; looked at on the CPU only, and only where values can be seen."""
     hidden = traced() or torch._C._functorch.is_functorch_wrapped_tensor(x)

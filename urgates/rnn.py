@@ -69,17 +69,17 @@ class _RNN(Gated):
 
     # ---------------------------------------------------------------- one layer, one direction
 
-    def _keep(self, p: float, x: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """How much of the old state each step holds: zoneout's masks, and all of it in padding."""
+    def _keep(self, p: float, x: Tensor, held: Tensor | None) -> Tensor | None:
+        """How much of the old state each step keeps: zoneout's masks, and all of it where held."""
         keep = None
         if p:
             keep = x.new_full((1, 1, 1), p)  # at test time the expectation takes the masks' place
             if self.training:
                 units = x[..., :1].expand(*x.shape[:2], self.hidden_size)
                 keep = (torch.rand_like(units) < p).to(x)
-        if lengths is not None:
-            past = (torch.arange(len(x), device=x.device)[:, None] >= lengths).to(x)[..., None]
-            keep = past if keep is None else torch.maximum(keep, past)
+        if held is not None:
+            full = held.to(x)[..., None]
+            keep = full if keep is None else torch.maximum(keep, full)
         return keep
 
     @property
@@ -107,11 +107,18 @@ class _RNN(Gated):
                 return low
         return x.to(self.weight_hh_l0.dtype)
 
-    def _direction(self, suffix: str, x: Tensor, h0: Tensor, c0: Tensor, lengths: Tensor | None):
+    def _direction(
+        self, suffix: str, x: Tensor, h0: Tensor, c0: Tensor,
+        lengths: Tensor | None, held: Tensor | None,
+    ):  # fmt: skip
         """One direction of one layer over x [T, B, I]: hidden states, last h, last c."""
         back = suffix.endswith("_reverse")
         given = x if self._mixed(x) else wide(x)
-        keep_c, keep_h = (self._keep(p, wide(x), lengths) for p in self.zoneout)
+        if lengths is not None:  # their padding, which stays in its place
+            held = torch.arange(len(x), device=x.device)[:, None] >= lengths
+        elif back and held is not None:
+            held = held.flip(0)
+        keep_c, keep_h = (self._keep(p, wide(x), held) for p in self.zoneout)
         turned = _reverse(given, lengths) if back else given
         states = h0.to(given.dtype), wide(c0)
         inputs = Inputs(turned, *self._weights(suffix, given), *states, keep_h, keep_c)
@@ -119,7 +126,7 @@ class _RNN(Gated):
         hs, c = hs.to(x), c.to(x)
         return (_reverse(hs, lengths) if back else hs), hs[-1], c
 
-    def _layers(self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None):
+    def _layers(self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, held: Tensor | None):
         """All layers over x [T, B, I]: output, last h and c [L · directions, B, H]."""
         last: list[list[Tensor]] = []
         for layer, names in enumerate(self.suffixes):
@@ -127,7 +134,8 @@ class _RNN(Gated):
                 x = nn.functional.dropout(x, self.dropout, self.training)
             outs = []
             for suffix in names:
-                out, *state = self._direction(suffix, x, h[len(last)], c[len(last)], lengths)
+                states = h[len(last)], c[len(last)]
+                out, *state = self._direction(suffix, x, *states, lengths, held)
                 outs.append(out)
                 last.append(state)
             x = torch.cat(outs, -1) if self.bidirectional else outs[0]
@@ -135,7 +143,9 @@ class _RNN(Gated):
 
     # ---------------------------------------------------------------- torch.nn's forward
 
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Any = None, *, held: Tensor | None = None
+    ) -> tuple[Any, Any]:
         """Run the sequence; arguments and returns are those of `torch.nn`.
 
         Args:
@@ -143,6 +153,8 @@ class _RNN(Gated):
                 the weights' type; T at least 1.
             hx: initial state, zeros if None: h0 of a GRU, (h0, c0) of an LSTM, each
                 [L · directions, B, H] (without B for unbatched input).
+            held: bool [T, B] ([B, T], [T], as `input`), True where a step leaves all states as they
+                are, whatever its input: padding before, within or after a sequence.
         Returns:
             output, laid out as `input` with H · directions features, and the last state, as hx.
             16-bit weights compute their gates in float32 (bfloat16 gates would cap memory at 256
@@ -156,7 +168,7 @@ class _RNN(Gated):
             h, c = h[:, input.sorted_indices], c[:, input.sorted_indices]
         x = self._typed(x)
         with without_autocast(x):
-            y, h, c = self._layers(x, h, c, lengths)
+            y, h, c = self._layers(x, h, c, lengths, self._held(held, input))
         if isinstance(input, PackedSequence):
             valid = torch.arange(y.shape[1]) < input.batch_sizes[:, None]
             y = PackedSequence(y[valid.to(y.device)], *input[1:])
@@ -190,6 +202,15 @@ class _RNN(Gated):
             raise checks.refusal("input", "have a time step", f"shape {list(input.shape)}")
         return x, *self._initial(hx, x, single), lengths
 
+    def _held(self, held: Tensor | None, input: Tensor | PackedSequence) -> Tensor | None:
+        """The mask as [T, B], checked."""
+        if held is None:
+            return None
+        if isinstance(input, PackedSequence):
+            raise checks.refusal("held", "be None", "a mask", "a PackedSequence has its lengths")
+        mask = checks.mask("held", held, input)
+        return mask.T if self.batch_first and mask.dim() == 2 else mask.view(len(input), -1)
+
     def _initial(self, hx: Any, x: Tensor, single: bool) -> tuple[Tensor, Tensor]:
         """h0 and c0 as [L · directions, B, H]."""
         full = (sum(map(len, self.suffixes)), x.shape[1], self.hidden_size)
@@ -201,11 +222,13 @@ class _RNN(Gated):
         return (h.unsqueeze(1), c.unsqueeze(1)) if single else (h, c)
 
     @torch.no_grad()
-    def gates(self, input: Tensor, hx: Any = None) -> dict[str, Tensor]:
+    def gates(
+        self, input: Tensor, hx: Any = None, *, held: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Gate activations of the first layer over a sequence, for probes and pictures.
 
         Args:
-            input, hx: as `forward` takes them (no PackedSequence).
+            input, hx, held: as `forward` takes them (no PackedSequence).
         Returns:
             [T, B, H] tensors (laid out as `input`): "g" effective forget gate, "i" effective input
             gate, "f" main gate, and the activations of the other gate heads ("r", masters).
@@ -215,7 +238,8 @@ class _RNN(Gated):
         x, h, c, _ = self._laid_out(input, hx)
         suffix = self.suffixes[0][0]
         x = wide(x.to(self.weight_hh_l0.dtype))
-        keep_c, keep_h = (self._keep(p, x, None) for p in self.zoneout)
+        mask = self._held(held, input)
+        keep_c, keep_h = (self._keep(p, x, mask) for p in self.zoneout)
         with without_autocast(x):
             args = x, *self._weights(suffix, x), h[0].to(x), c[0].to(x), keep_h, keep_c
             inputs = Inputs._make(None if a is None else a.unsqueeze(0) for a in args)

@@ -48,14 +48,14 @@ class Network(nn.Module):
     def __init__(self, protocol: Protocol, cell: str, gate: str):
         super().__init__()
         task = protocol.make_task()
-        self.decode = task.decode
+        self.held, self.decode = task.held, task.decode
         # The head comes first, so that its weights do not depend on how many the gate draws.
         self.head = task.head(protocol.hidden)
         self.rnn = recurrent(protocol, cell, gate, task.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Read a sequence and answer."""
-        return self.decode(self.head, self.rnn(x)[0])
+        return self.decode(self.head, self.rnn(x, held=self.held(x))[0])
 
 
 def build(protocol: Protocol, cell: str, gate: str, seed: int) -> Network:

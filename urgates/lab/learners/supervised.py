@@ -111,7 +111,8 @@ class Stack:
         sums, count = {score.name: 0.0 for score in self.task.scores}, 0
         with torch.no_grad():
             for x, target in self.task.evaluate_batches(split, _EVAL_BATCH):
-                x, target, n = x.to(self.device), target.to(self.device), len(target)
+                n = self.task.answers(target)
+                x, target = x.to(self.device), target.to(self.device)
                 out = self.forward(x.expand(len(self.seeds), *x.shape), weights)
                 for name, mean in vmap(self.task.metrics, (0, None))(out, target).items():
                     sums[name] += (n * mean.double()).round(decimals=3)  # whole right answers
@@ -121,19 +122,22 @@ class Stack:
     def probe(self) -> list[dict[str, list[float]]]:
         """Per model, each unit's mean over a fresh batch and time of every gate (Fig. 4, 9).
 
-        "f" is the main gate and "g" the effective forget gate; lists of H floats, six digits
-        (None where a diverged model's gate is not a number).
+        "f" is the main gate and "g" the effective forget gate, where no state is held; lists of H
+        floats, six digits (None where a diverged model's gate is not a number).
         """
 
-        def plain(gate: Tensor) -> list[float | None]:
-            return [round(v, 6) if v == v else None for v in gate.mean((0, 1)).tolist()]
+        def plain(gate: Tensor, held: Tensor | None) -> list[float | None]:
+            mean = gate.mean((0, 1)) if held is None else gate[~held].mean(0)
+            return [round(v, 6) if v == v else None for v in mean.tolist()]
 
         means = []
         for m, seed in enumerate(self.seeds):
             self.network.load_state_dict({k: p[m] for k, p in self.parameters.items()})
             x, _ = self.task.batch(seed, self.protocol.steps, self.protocol.batch)
-            gates = self.network.rnn.gates(x.to(self.device))
-            means.append({name: plain(gates[name]) for name in ("f", "g")})
+            x = x.to(self.device)
+            held = self.task.held(x)
+            gates = self.network.rnn.gates(x, held=held)
+            means.append({name: plain(gates[name], held) for name in ("f", "g")})
         return means
 
     def weights(self) -> dict[str, Tensor]:

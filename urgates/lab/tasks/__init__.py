@@ -1,14 +1,30 @@
-"""Tasks, tensors in and tensors out: Copy, Adding, images by pixels, texts (§3.1–§3.3, App. D)."""
+"""Tasks, tensors in and tensors out (§3.1–§3.3, App. D, E.3).
+
+Copy, Adding, images by pixels, texts, programs, the n-th farthest vector, matching games.
+"""
 
 from functools import partial
 
 from urgates.lab.tasks.base import Score, Task
+from urgates.lab.tasks.farthest import Farthest
 from urgates.lab.tasks.images import Pixels, bit_reversal
 from urgates.lab.tasks.match import Rules
+from urgates.lab.tasks.programs import CATEGORIES, Programs
 from urgates.lab.tasks.synthetic import Adding, Copy
 from urgates.lab.tasks.text import Text
 
-__all__ = ["TASKS", "Adding", "Copy", "Pixels", "Score", "Task", "Text", "bit_reversal"]
+__all__ = [
+    "TASKS",
+    "Adding",
+    "Copy",
+    "Farthest",
+    "Pixels",
+    "Programs",
+    "Score",
+    "Task",
+    "Text",
+    "bit_reversal",
+]
 
 TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist-long"
     "copy": Copy,
@@ -21,4 +37,6 @@ TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist
     "active": partial(Rules, "active"),
     "ptb": partial(Text, dataset="ptb"),
     "wikitext103": partial(Text, dataset="wikitext103"),
+    "farthest": Farthest,
+    **{category: partial(Programs, category) for category in CATEGORIES},
 }

@@ -7,6 +7,7 @@ data (App. D.1), a resumed run needs no generator state, and no order of calls m
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import index
 
 import numpy as np
@@ -36,6 +37,13 @@ def draws(count: int, seed: int, *step: int) -> np.ndarray:
     key = tuple(whole("step", number, 0) for number in step)
     source = np.random.SeedSequence(whole("seed", seed, 0), spawn_key=key)
     return np.random.PCG64(source).random_raw(count)
+
+
+def perceptron(hidden_size: int, output_size: int) -> nn.Module:
+    """Four ReLU layers of 256 units and a linear one, as Santoro et al. (2018) read a memory."""
+    sizes = [whole("hidden_size", hidden_size, 1), *[256] * 4]
+    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], output_size))
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,10 @@ class Task(ABC):
     def batch(self, seed: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """Inputs [B, T, I] float32 and targets of training step `step`."""
 
+    def held(self, x: Tensor) -> Tensor | None:
+        """Where in x a network's states stay as they are [B, T] bool: padding; None: nowhere."""
+        return None
+
     def head(self, hidden_size: int) -> nn.Module:
         """The map from hidden states [..., H] to outputs [..., O]."""
         return nn.Linear(whole("hidden_size", hidden_size, 1), self.output_size)
@@ -90,6 +102,10 @@ class Task(ABC):
         """Mean cross-entropy in nats, scalar; `out` [B, O] or [B, k, O], `target` without O."""
         self._check(out, target)
         return F.cross_entropy(out.flatten(0, -2), target.flatten())
+
+    def answers(self, target: Tensor) -> int:
+        """How many answers a batch asks for: so much does it weigh in a mean over batches."""
+        return len(target)
 
     def metrics(self, out: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Further scores, each a scalar: the share of right answers."""
