@@ -29,8 +29,7 @@ P = Protocol(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def toy(monkeypatch):
+def written() -> Corpus:
     """A text in which a word decides which comes next, in most cases; with articles."""
     dice = np.random.default_rng(1)
     tokens = [0]
@@ -40,9 +39,12 @@ def toy(monkeypatch):
     text = np.array(tokens, np.int32)
     streams = {"train": text[:600], "valid": text[600:750], "test": text[750:]}
     starts = {name: np.array([0, 41, 42, 97]) for name in streams}
-    corpus = Corpus("ptb", tuple(map(str, range(WORDS))), streams, starts, False)
-    monkeypatch.setattr(Text, "corpus", corpus)
-    return corpus
+    return Corpus("ptb", tuple(map(str, range(WORDS))), streams, starts, False)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setattr(Text, "corpus", written())
 
 
 # ------------------------------------------------------------------ the softmax

@@ -46,13 +46,14 @@ def train(
     limit_minutes: float = 0.0,
     progress: bool = True,
     checkpoint_seconds: float = 60.0,
+    make: Callable[[Job, str], Learner] = learner,
 ) -> None:
     """Train the models of a job as one stack, or go on where they were interrupted.
 
     Writes a CSV and a JSON per model and a checkpoint per stack into `folder`. `limit_minutes > 0`
     stops in time, with status "partial"; the same call then goes on. So do the job's own limits;
     the JSON then says why it stopped. `progress` shows a bar on a terminal and a line per tenth
-    elsewhere.
+    elsewhere. `make` builds the learner, where it is not the protocol's in this process.
 
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
@@ -64,7 +65,7 @@ def train(
     deadline = time.monotonic() + 60 * (limit_minutes or float("inf"))
     lock = locked(folder / f"{job.group.stem}.lock")
     with lock, _interrupts() as interrupts, ExitStack() as closing:
-        models = learner(job, device)
+        models = make(job, device)
         record = Record(models, job, folder)
         closing.callback(record.close)
         bar = Bar(f"{p.task} {job.cell} {job.gate}", name, models.step, p.steps, progress)

@@ -33,7 +33,7 @@ class LanguageModel(nn.Module):
         tied = flag("tied", options.get("tied", True))
         self.embed = nn.Embedding(words, E)
         nn.init.uniform_(self.embed.weight, -_WORDS, _WORDS)
-        self.dropout = nn.Dropout(probability("dropout", options.get("dropout", 0.0)))
+        self.dropout = probability("dropout", options.get("dropout", 0.0))
         self.project = nn.Linear(H, E) if tied and H != E else nn.Identity()
         self.norm = nn.LayerNorm(H) if options.get("layer_norm", False) else nn.Identity()
         self.words = None if tied else nn.Parameter(torch.empty(words, H))
@@ -48,9 +48,16 @@ class LanguageModel(nn.Module):
         zeros = self.bias.new_zeros(self.rnn.num_layers, rows, self.rnn.hidden_size)
         return zeros, zeros
 
-    def forward(self, segment: Segment, hx: tuple) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def mask(self, rows: int, length: int) -> Tensor:
+        """What dropout multiplies embedded words by: [B, L, E], or [B, 1, 1] ones without it."""
+        shape = (rows, length, self.embed.embedding_dim) if self.dropout else (rows, 1, 1)
+        return nn.functional.dropout(self.bias.new_ones(shape), self.dropout)
+
+    def forward(
+        self, segment: Segment, hx: tuple, mask: Tensor | float = 1.0
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Sum of the losses over a segment's targets in nats, and the states after it."""
-        h, hx = through(self.rnn, self.dropout(self.embed(segment.x)), hx, segment.resets)
+        h, hx = through(self.rnn, self.embed(segment.x) * mask, hx, segment.resets)
         h = self.project(self.norm(h)).flatten(0, 1)
         w = self.embed.weight if self.words is None else self.words
         return cross_entropy(h, w, self.bias, segment.target.flatten()), hx
