@@ -21,11 +21,12 @@ from pathlib import Path
 
 from urgates.lab.jobs import Job, RunKey
 from urgates.lab.learners import Learner, learner
+from urgates.lab.learners.language import LanguageModel
 from urgates.lab.learners.networks import Network
 from urgates.lab.progress import Bar, tell
 from urgates.lab.store.files import locked
 from urgates.lab.store.record import Record, keys
-from urgates.lab.store.stored import COMPLETE, read_model, read_record
+from urgates.lab.store.stored import COMPLETE, read_best, read_model, read_record
 
 
 def keep_freed_memory() -> None:
@@ -128,6 +129,14 @@ def trained(job: Job, folder: Path) -> Network:
     network = Network(job.protocol, job.cell, job.gate)
     network.load_state_dict(read_model(folder, job))
     return network.eval()
+
+
+def language_model(job: Job, folder: Path) -> LanguageModel:
+    """The language model of a job's one finished run, at its best validation; see `read_best`."""
+    words = job.protocol.make_task().output_size
+    model = LanguageModel(job.protocol, job.cell, job.gate, words)
+    model.load_state_dict(read_best(folder, job))
+    return model.eval()
 
 
 # ------------------------------------------------------------------ what is left

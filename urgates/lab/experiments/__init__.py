@@ -5,7 +5,10 @@ from urgates.lab.experiments import forgetting, images, memory, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
-__all__ = ["PROTOCOLS", "Protocol", "protocol", "scale"]
+__all__ = ["PROTOCOLS", "STANDS_FOR", "Protocol", "protocol", "scale"]
+
+STANDS_FOR = {"ptb": "wikitext103"}
+"""Tasks that are not the paper's, and which of its own they stand for."""
 
 PROTOCOLS: dict[tuple[str, str], Protocol] = {
     (row.task, row.preset): row
@@ -25,11 +28,14 @@ def protocol(task: str, preset: str) -> Protocol:
 
 
 def scale(protocol: Protocol) -> str:
-    """Its size beside the paper's, where they differ: units, task length, lr × steps."""
-    full = PROTOCOLS.get((protocol.task.partition("-")[0], "paper"), protocol)
+    """Its size beside the paper's, where they differ: text, units, task length, lr × steps."""
+    task = protocol.task.partition("-")[0]
+    full = PROTOCOLS.get((STANDS_FOR.get(task, task), "paper"), protocol)
     pairs = {
         "H": (protocol.hidden, full.hidden),
         "N": (protocol.make_task().length, full.make_task().length),
         "lr × steps": (protocol.lr * protocol.steps, full.lr * full.steps),
     }
-    return ", ".join(f"{k} {a:.4g} of {b:.4g}" for k, (a, b) in pairs.items() if a != b)
+    text = [f"{task} for {STANDS_FOR[task]}"] if task in STANDS_FOR else []
+    sizes = [f"{k} {a:.4g} of {b:.4g}" for k, (a, b) in pairs.items() if a != b]
+    return ", ".join(text + sizes)

@@ -59,5 +59,21 @@ class LanguageModel(nn.Module):
         """Sum of the losses over a segment's targets in nats, and the states after it."""
         h, hx = through(self.rnn, self.embed(segment.x) * mask, hx, segment.resets)
         h = self.project(self.norm(h)).flatten(0, 1)
-        w = self.embed.weight if self.words is None else self.words
-        return cross_entropy(h, w, self.bias, segment.target.flatten()), hx
+        return cross_entropy(h, self._softmax, self.bias, segment.target.flatten()), hx
+
+    @property
+    def _softmax(self) -> Tensor:
+        """The softmax's weights [V, E], or [V, H] where they are its own."""
+        return self.embed.weight if self.words is None else self.words
+
+    @torch.no_grad()
+    def sample(self, token: int, count: int, seed: int) -> list[int]:
+        """Tokens drawn one after the other, each read before the next; `token` is read first."""
+        drawn, hx = [token], self.states(1)
+        dice = torch.Generator(self.bias.device).manual_seed(seed)
+        for _ in range(positive_int("count", count)):
+            x = torch.tensor([[drawn[-1]]], device=self.bias.device)
+            h, hx = self.rnn(self.embed(x), hx)
+            logits = self.project(self.norm(h[0, 0])) @ self._softmax.T + self.bias
+            drawn.append(int(torch.multinomial(logits.softmax(0), 1, generator=dice)))
+        return drawn[1:]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from urgates.lab.jobs import Job, RunKey
-from urgates.lab.store.files import check_keys, read_json, sha256
-from urgates.lab.store.record import GOAL, model_path
+from urgates.lab.store.files import check_keys, load_checkpoint, read_json, sha256
+from urgates.lab.store.record import GOAL, keys, model_path
 
 COMPLETE = ("finished", "diverged")
 _RESTORE = "Put the file back; or delete that JSON, and start the run again"
@@ -85,3 +85,20 @@ def read_model(folder: Path, job: Job) -> dict[str, Tensor]:
     if digest != job.protocol.digest:
         raise ValueError(f"{path} is of protocol {digest}, not {job.protocol.digest}")
     return load_file(path)
+
+
+def read_best(folder: Path, job: Job) -> dict[str, Tensor]:
+    """The weights at the best validation of a job's one model, from its stack's last checkpoint.
+
+    For models that are too large to be kept beside the runs.  ValueError if `folder` has no
+    checkpoint of a finished stack of this protocol with that model.
+    """
+    (run,) = job.runs
+    for key in keys(folder, job.group, ".safetensors"):
+        if key.rates == run.rates and run.seeds[0] in key.seeds:
+            tensors, state = load_checkpoint(Path(folder) / f"{key.stem}.safetensors")
+            if state["digest"] == job.protocol.digest and "results" in state:
+                m, best = key.seeds.index(run.seeds[0]), "best/"
+                names = (name for name in tensors if name.startswith(best))
+                return {name.removeprefix(best): tensors[name][m] for name in names}
+    raise ValueError(f"{folder} has no checkpoint of a finished {run.stem}: train it there")
