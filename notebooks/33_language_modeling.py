@@ -341,19 +341,24 @@ print(f"half of that at {half}")
 fig, plotted = language_figures.time_scales(main.probes, main.gates, task.length, again)
 bench.save(fig, "time_scales", data=plotted, paper="§3.3", runs=main)
 
+# %% [markdown]
+# *Reading the figure:* all units of the plain LSTM start with one period. While it learns they
+# spread along the dotted line $1/x$, on which U starts.
+
 # %%
 units = of_units.paired(main)
 memory_of = {
     (when, f"D > {d}"): (of_units.periods(units[f"g_{when}"]) > d).groupby("gate").mean()
     for when in ("before", "after")
-    for d in (8, 32, 128)
+    for d in (4, 16, 64)
 }
 pd.DataFrame(memory_of).reindex(main.gates).round(3)
 
 # %% [markdown]
 # ## What they write
 #
-# Words drawn from each row's first model, all with the same dice, after the end of a line (a `/`).
+# Words drawn from each row's first model, all with the same dice, after the end of a line (a `/`);
+# in this text `N` is any number and `<unk>` any rare word.
 # Stored when the models were at hand; they are too large to be kept:
 
 # %%

@@ -87,7 +87,9 @@ def test_gaps_compare_models_that_read_the_same_words():
             if own == task
         ]
         groups.append(SimpleNamespace(protocol=protocol(task, "laptop"), frame=pd.DataFrame(rows)))
-    found = text.curves(groups, points=9)
+    none = Runs("nowhere", protocol("ptb-tmax11", "laptop"), "lstm", (1,), ("C",))
+    found = text.curves([*groups, none], points=9)
+    assert found.loss.dtype == found.gap.dtype == float
     assert sorted(set(found.step)) == [300 * k for k in range(1, 10)]
     gaps = found.groupby("row").gap
     assert gaps.std().max() < 1e-9

@@ -158,6 +158,7 @@ def curves(groups: Iterable[Runs], points: int = 50) -> pd.DataFrame:
         stretch = max(runs.protocol.log_every, runs.protocol.steps // points)
         parts.append(smoothed(runs.frame.assign(gate=names), "loss", stretch))
     found = pd.concat(parts, ignore_index=True).rename(columns={"gate": "row"})
+    found = found.astype({"seed": int, "step": float, "loss": float})  # where nothing is stored
     plain = found[found.row == "-"].set_index(["seed", "step"]).loss.rename("plain")
     found = found.join(plain, on=["seed", "step"])
     return found.assign(gap=found.loss - found.plain).drop(columns="plain")
