@@ -1,13 +1,16 @@
 """The command line: wrong usage is one line and exit code 2, help is short, gates may be -."""
 
 import re
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from urgates import __main__, __version__
-from urgates.lab import places
+from urgates.lab import experiments, places
 from urgates.lab.book import contenders, timing
+from urgates.lab.store.files import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE, LIST = "must be a whole number of at least 1", "must be whole numbers of at least 1"
@@ -34,6 +37,19 @@ BAD = [
     ("sweep juggling", "tasks", "juggling", "must be among pmnist-torch"),
     ("sweep --jobs 0", "--jobs", "'0'", WHOLE),
     ("sweep --limit-minutes 0", "--limit-minutes", "'0'", WHOLE),
+    ("train", "TASK", "", "required: TASK, --preset"),
+    ("train ptb", "--preset", "", "required"),
+    ("train ptb --preset huge", "--preset", "'huge'", "must be one of smoke, laptop, paper"),
+    ("train juggling --preset paper", "task", "'juggling'", "must be one of copy"),
+    ("train ptb --preset paper", "preset", "'paper'", "must be one of smoke, laptop for task"),
+    ("train ptb --preset smoke --gate XX", "gate", "'XX'", "must be one of"),
+    ("train copy --preset smoke --cell rnn", "notebook", "rnn", "must be given"),
+    ("train ptb --preset smoke --seeds 0", "--seeds", "'0'", LIST),
+    ("train ptb --preset smoke --seeds 1,1", "--seeds", "'1,1'", "must be different values"),
+    ("train ptb --preset smoke --device abacus", "device", "'abacus'", "must be auto, cpu"),
+    ("train ptb --preset smoke --limit-minutes 0", "--limit-minutes", "'0'", WHOLE),
+    ("train ptb --preset smoke --notebook 99", "notebook", "'99'", "must be one of 00_start"),
+    ("train pmnist --preset smoke --cell gru", "notebook", "gru", "must be given"),
     ("run --jobs 0", "--jobs", "'0'", WHOLE),
     ("run --jobs -1", "--jobs", "'-1'", WHOLE),
     ("run --jobs two", "--jobs", "'two'", WHOLE),
@@ -119,7 +135,9 @@ def test_wrong_usage_is_one_line_that_names_what_came_and_what_was_expected(
     assert name in err and came in err and expected in err, err
 
 
-@pytest.mark.parametrize("command", ["run", "run 31", "publish", "list", "claims", "sweep"])
+@pytest.mark.parametrize(
+    "command", ["run", "run 31", "publish", "list", "claims", "sweep", "train ptb --preset smoke"]
+)
 def test_outside_a_checkout_it_says_where_it_looked(main, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     code, out, err = main(command)
@@ -144,7 +162,7 @@ def test_measure_itself_refuses_what_it_cannot_do():
 
 
 def test_help_shows_examples_and_choices(main, capsys):
-    for command in ("run", "publish", "sweep", "list", "time", "claims", "data"):
+    for command in ("run", "publish", "sweep", "train", "list", "time", "claims", "data"):
         with pytest.raises(SystemExit) as end:
             main(f"{command} --help")
         said = capsys.readouterr().out
@@ -173,6 +191,43 @@ def test_the_queue_tells_its_state(main):
     code, out, _ = main("sweep --status copy")
     assert code == 0 and "waiting" in out and out.splitlines()[0].split()[:2] == ["task", "preset"]
     assert "0 of " in out.splitlines()[-1] and "forgetting" not in out
+
+
+def test_a_task_is_trained_where_its_notebook_reads_it_and_goes_on(main, monkeypatch, tmp_path):
+    for place in ("urgates", "notebooks"):
+        (tmp_path / place).mkdir()
+    for name in ("31_synthetic_memory", "32b_gru"):
+        (tmp_path / f"notebooks/{name}.py").touch()
+    monkeypatch.chdir(tmp_path)
+    line = "train copy --preset smoke --gate - --seeds 2,3 --device cpu"
+    p = replace(experiments.protocol("copy", "smoke"), steps=20)
+    monkeypatch.setitem(experiments.PROTOCOLS, ("copy", "smoke"), p)
+    folder = tmp_path / "runs/smoke/31_synthetic_memory/runs"
+    for _ in range(2):
+        code, out, err = main(line)
+        assert (code, err) == (0, "") and out.endswith(
+            "copy_lstm_-_smoke_s2+3: 20 of 20 steps, in runs/smoke/31_synthetic_memory/runs\n"
+        )
+        assert {path.name for path in folder.glob("*.csv")} == {
+            "copy_lstm_-_smoke_s2.csv",
+            "copy_lstm_-_smoke_s3.csv",
+        }
+    assert main(f"{line} --cell gru --notebook 32b")[0] == 0
+    assert len([*(tmp_path / "runs/smoke/32b_gru/runs").glob("copy_gru_-_smoke_s*.csv")]) == 2
+    with locked(folder / "copy_lstm_-_smoke.lock"):
+        code, _, err = main(line)
+        assert code == 2 and "another process is training this run" in err and err.count("\n") == 1
+    (folder / "copy_lstm_-_smoke_s2+3.safetensors").write_bytes(b"damaged")
+    code, _, err = main(line)
+    assert code == 2 and "is damaged" in err and err.count("\n") == 1
+
+
+def test_every_task_s_notebook_is_there():
+    for task, _ in experiments.PROTOCOLS:
+        with suppress(ValueError):
+            assert places.find([experiments.notebook(task)], root=ROOT), task
+    assert experiments.notebook("wikitext103-tmax8") == "33_language_modeling"
+    assert experiments.notebook("forgetting-split") == "E1_synthetic_forgetting"
 
 
 def test_without_stored_runs_the_whole_book_says_what_it_leaves_out(main, monkeypatch):

@@ -8,6 +8,7 @@ package works without the extra [lab].
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -118,6 +119,31 @@ def _sweep(options: argparse.Namespace) -> int:
     table = sweep.table(queue, root)
     print(table.round(2).to_string(index=False, na_rep="?"))
     print(f"{(table.state == 'done').sum()} of {len(table)} done; '?': nothing measured yet")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    places.find()  # or there is no checkout to train in
+    from urgates.gates import gate
+    from urgates.lab import experiments, sweep
+    from urgates.lab.jobs import Job
+    from urgates.lab.store.files import BusyError, CheckpointError
+    from urgates.lab.train import train_together
+
+    p = experiments.protocol(options.task, options.preset)
+    job = Job(p, options.cell, gate(options.gate).name, tuple(options.seeds))
+    home = options.notebook or experiments.notebook(options.task, options.cell)
+    training, root = sweep.Training(places.find([home])[0].stem, job), places.checkout()
+    minutes = options.limit_minutes or 0.0
+    try:
+        train_together(job, training.folder(root), options.device, limit_minutes=minutes)
+    except (BusyError, CheckpointError) as error:
+        raise ValueError(str(error)) from None
+    if int(os.environ.get("RANK", 0)) == 0:
+        state, steps, _ = training.state(root)
+        left = "" if state == "done" else "; the same command goes on"
+        where = training.folder(root).relative_to(root)
+        print(f"{job.key.stem}: {steps:,} of {training.steps:,} steps, in {where}{left}")
     return 0
 
 
@@ -251,6 +277,11 @@ _EXAMPLES = {
     "sweep": "examples:\n  urgates sweep --status\n  nice -n 19 urgates sweep copy forgetting\n\n"
     "Interrupt it whenever you like; the same line goes on. `urgates publish` takes over what is\n"
     "finished, once it lies in figures/<notebook>/runs/.",
+    "train": "examples:\n  urgates train ptb --preset laptop --gate UR --seeds 1,2,3\n"
+    "  urgates train copy --preset paper --gate - --device cuda:1 --limit-minutes 600\n"
+    "  torchrun --nproc-per-node 8 -m urgates train wikitext103 --preset paper\n\n"
+    "Interrupt it whenever you like; the same line goes on, with any number of processes. Under\n"
+    "torchrun they share the batches of one language model, each on a GPU of its own.",
     "list": "example:\n  urgates list",
     "time": "examples:\n  urgates time --gates UR,- --hidden 64,256\n"
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
@@ -288,6 +319,7 @@ def _parser() -> _Parser:
     sweep.add_argument(
         "--limit-minutes", type=_whole, metavar="N", help="stop each training after N minutes"
     )
+    _add_train(command(_train, "train", "train one task, or go on, where a notebook reads it"))
     command(_list, "list", "the notebooks, and which presets have stored runs")
     _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
     command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
@@ -311,6 +343,21 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
         "-p", "--parameter", metavar="NAME=VALUE", type=_pair, action="append", default=[],
         help="any other parameter of the notebooks, e.g. -p gates=UR,R",
     )  # fmt: skip
+
+
+def _add_train(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("task", metavar="TASK", help="e.g. wikitext103, as protocols call it")
+    sub.add_argument(
+        "--preset", type=_one_of(*places.PRESETS), required=True,
+        metavar=f"{{{','.join(places.PRESETS)}}}", help="its size",
+    )  # fmt: skip
+    sub.add_argument("--cell", default="lstm", help="lstm (default), gru or gru-no-reset")
+    sub.add_argument("--gate", default="UR", help="its name, like UR (default) or -")
+    text = "seeds joined by commas, trained side by side (default 1)"
+    sub.add_argument("--seeds", type=_several(_whole), default="1", help=text)
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    sub.add_argument("--limit-minutes", type=_whole, metavar="N", help="stop after N minutes")
+    sub.add_argument("--notebook", help="whose runs they are (default: of the one that reads them)")
 
 
 def _add_time(sub: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from urgates.lab.jobs import Job, RunKey
-from urgates.lab.learners import Learner, learner
+from urgates.lab.learners import Learner, learner, workers
 from urgates.lab.learners.language import LanguageModel
 from urgates.lab.learners.networks import Network
 from urgates.lab.progress import Bar, tell
@@ -80,6 +80,20 @@ def train(
             raise KeyboardInterrupt(
                 f"stopped after step {models.step} of {p.steps}; the same call goes on there"
             )
+
+
+def train_together(job: Job, folder: Path | str, device: str = "auto", **how) -> None:
+    """`train` in one process, or in each of those that torchrun has started, as one.
+
+    Raises ConnectionError if one of them is lost, besides what `train` raises.
+    """
+    if not workers.several():
+        return train(job, folder, device, **how)
+    with workers.team(device) as team:
+        if team.rank:
+            team.follow()
+        else:
+            train(job, folder, team.device, make=team.learner, **how)
 
 
 def drive(

@@ -1,11 +1,13 @@
 """What is run: one file a family, the rows of Appendix D with their sources and their scores."""
 
-from urgates.checks import choice, require
+from fnmatch import fnmatch
+
+from urgates.checks import choice, refusal, require
 from urgates.lab.experiments import forgetting, images, memory, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
-__all__ = ["PROTOCOLS", "STANDS_FOR", "Protocol", "protocol", "scale"]
+__all__ = ["PROTOCOLS", "STANDS_FOR", "Protocol", "notebook", "protocol", "scale"]
 
 STANDS_FOR = {"ptb": "wikitext103"}
 """Tasks that are not the paper's, and which of its own they stand for."""
@@ -15,6 +17,18 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
     for family in (memory, forgetting, images, text)
     for row in family.ROWS
 }
+
+_NOTEBOOKS = {
+    "copy": "31_synthetic_memory",
+    "adding": "31_synthetic_memory",
+    "[ps]mnist": "32_pixel_images",
+    "scifar": "32a_sequential_cifar",
+    "*-zoneout": "32c_zoneout",
+    "pmnist-long": "32e_inside_a_reader",
+    "ptb*": "33_language_modeling",
+    "wikitext103*": "33_language_modeling",
+    "forgetting*": "E1_synthetic_forgetting",
+}  # by task, of LSTMs
 
 
 def protocol(task: str, preset: str) -> Protocol:
@@ -39,3 +53,11 @@ def scale(protocol: Protocol) -> str:
     text = [f"{task} for {STANDS_FOR[task]}"] if task in STANDS_FOR else []
     sizes = [f"{k} {a:.4g} of {b:.4g}" for k, (a, b) in pairs.items() if a != b]
     return ", ".join(text + sizes)
+
+
+def notebook(task: str, cell: str = "lstm") -> str:
+    """The one notebook that reads the runs of a task; ValueError if it is not one."""
+    found = [home for tasks, home in _NOTEBOOKS.items() if fnmatch(task, tasks) and cell == "lstm"]
+    if not found:
+        raise refusal("notebook", f"be given for {task} with {cell}", "none", "several may read it")
+    return found[0]

@@ -39,8 +39,8 @@ class Streamed:
     in mixed precision (default "": float32, in which every evaluation is made).  Neither parts nor
     processes change numbers by more than rounding: masks are drawn for the whole batch.
 
-    Raises ValueError for other options, a batch that cannot be shared out evenly, and where several
-    processes or parts are to train several models, or a model with zoneout.
+    Raises ValueError for other options, a batch that cannot be split evenly, several models where
+    processes share a batch, and zoneout where a batch is split: its masks are drawn by the layers.
     """
 
     scores = (Score("loss", unit="nats per word"),)

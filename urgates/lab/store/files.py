@@ -31,6 +31,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint (and its predecessor) cannot be read; the message says what to do."""
 
 
+class BusyError(RuntimeError):
+    """Another process is at it."""
+
+
 def write_atomically(path: Path, data: bytes, keep_as: Path | None = None) -> None:
     """Replace `path` by `data` (the old file becomes `keep_as`), or leave it; OSError names it."""
     path = Path(path)
@@ -233,12 +237,12 @@ def _previous(path: Path) -> Path:
 
 @contextmanager
 def locked(path: Path, doing: str = "training this run"):
-    """Hold a lock that the system drops when the process ends; RuntimeError if another has it."""
+    """Hold a lock that the system drops when the process ends; BusyError if another has it."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RuntimeError(
+        raise BusyError(
             f"another process is {doing} (it holds {path}): wait for it, or end it"
         ) from None
     try:
