@@ -159,7 +159,7 @@ OTHERS = [
         "auxiliary must be one of None, refine, master, got 're",
     ),
     (lambda: Gate("cumax", "uniform"), "bias must be 'constant' with activation 'cumax'"),
-    (lambda: gate("UR").layout("rnn"), "cell must be one of lstm, gru, got 'rnn'"),
+    (lambda: gate("UR").layout("rnn"), "cell must be one of lstm, gru, rmc, got 'rnn'"),
     (lambda: gate("UR").initial_bias(0), "hidden_size must be a positive int, got 0"),
     (lambda: gate("UR").initial_bias(8, units=0), "units must be a positive int, got 0"),
     (lambda: gate("UR").parameters(3, "8"), "hidden_size must be a positive int, got '8'"),

@@ -186,17 +186,19 @@ class Gate:
         return tuple(head.name for head in self.layout("lstm"))
 
     def layout(self, cell: str = "lstm", keep_reset: bool = True) -> tuple[Head, ...]:
-        """Row blocks of the weights, in order, of an "lstm" or a "gru".
+        """Row blocks of the weights, in order, of an "lstm", a "gru" or an "rmc".
 
-        An LSTM has i f u o, with r in i's place where the input gate is tied.  A GRU has reset f u
-        (torch's r z n: its z multiplies the old state), then what the gate adds; without
-        `keep_reset` the addition takes the reset gate's place.
+        An LSTM has i f u o, with r in i's place where the input gate is tied; an RMC i f alone.
+        A GRU has reset f u (torch's r z n: its z multiplies the old state), then what the gate
+        adds; without `keep_reset` the addition takes the reset gate's place.
         """
-        choice("cell", cell, ("lstm", "gru"))
+        choice("cell", cell, ("lstm", "gru", "rmc"))
         extra = "r" if self.tied else "i"
         added = [extra] if self.auxiliary else []  # a GRU's plain gates are tied, f + i = 1
         if cell == "lstm":
             names = [extra, "f", "u", "o"]
+        elif cell == "rmc":
+            names = [extra, "f"]
         else:
             names = ["reset", "f", "u", *added] if keep_reset else [*added, "f", "u"]
         names += MASTERS if self.auxiliary == "master" else ()

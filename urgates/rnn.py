@@ -83,6 +83,11 @@ class _RNN(Gated):
         return keep
 
     @property
+    def backend(self) -> str:
+        """The kernel that runs on the weights as they are."""
+        return kernels.choose(self.kernel, self.recurrence, self.weight_hh_l0)
+
+    @property
     def _kernel(self) -> str:
         """The back end asked for; where a graph is written for others, the one in plain torch."""
         # torch.onnx is imported by its first use only

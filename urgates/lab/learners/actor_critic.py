@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from urgates import kernels
 from urgates.checks import positive_int
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
@@ -265,6 +264,5 @@ class ActorCritic:
 
     def provenance(self) -> dict:
         """The device and the kernel."""
-        rnn = self.agent.rnn
-        kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
+        kernel = self.agent.rnn.backend
         return {"device": device_name(self.device), "kernel": kernel}

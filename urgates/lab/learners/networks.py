@@ -7,27 +7,39 @@ from torch import Tensor, nn
 
 from urgates import starts
 from urgates.checks import choice
+from urgates.cores import RMC
 from urgates.gates import gate as find_gate
 from urgates.lab.protocol import Protocol
 from urgates.rnn import GRU, LSTM
 
-CELLS = {"lstm": LSTM, "gru": GRU, "gru-no-reset": partial(GRU, keep_reset=False)}
+CELLS = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "gru-no-reset": partial(GRU, keep_reset=False),
+    "rmc": RMC,  # hidden units are those of a slot
+}
 
 
 def recurrent(
     protocol: Protocol, cell: str, gate: str, input_size: int, num_layers: int = 1
 ) -> LSTM | GRU:
-    """Recurrent layers, batch first, whose weights and gates start as the protocol says."""
+    """Recurrent layers, batch first, whose weights and gates start as the protocol says.
+
+    `learner_options` of the protocol may have a cell's own arguments under its name.
+    """
     make = CELLS[choice("cell", cell, CELLS)]
     # A GRU's gate starts at 0, as torch's does (the paper does not say).
     forget_bias = protocol.forget_bias
     if find_gate(gate).auxiliary and protocol.variant_bias is not None:
         forget_bias = protocol.variant_bias
-    options = {"forget_bias": forget_bias} if cell == "lstm" else {}
+    options = {} if cell.startswith("gru") else {"forget_bias": forget_bias}
+    options |= protocol.learner_options.get(cell, {})
+    if num_layers > 1:
+        options["num_layers"] = num_layers
     if cell in protocol.zoneout:
         options["zoneout"] = protocol.zoneout[cell]
     options |= {"gate": gate, "downsize": protocol.downsize, "t_max": protocol.t_max}
-    rnn = make(input_size, protocol.hidden, num_layers, batch_first=True, **options)
+    rnn = make(input_size, protocol.hidden, batch_first=True, **options)
     for w_x, w_h, b, *_ in rnn.all_weights:
         if protocol.weight_init != "torch":  # the layer's own, drawn already
             starts.weights(protocol.weight_init, w_x, w_h)
@@ -37,6 +49,12 @@ def recurrent(
             if "r" in rnn.rows:
                 b[rnn.rows["r"]] += protocol.refine_bias
     return rnn
+
+
+def features(protocol: Protocol, cell: str) -> int:
+    """How many numbers a step of the recurrent layers gives: hidden units, of all slots if any."""
+    slots = getattr(CELLS[choice("cell", cell, CELLS)], "slots", 1)
+    return protocol.hidden * protocol.learner_options.get(cell, {}).get("slots", slots)
 
 
 class Network(nn.Module):
@@ -50,7 +68,7 @@ class Network(nn.Module):
         task = protocol.make_task()
         self.held, self.decode = task.held, task.decode
         # The head comes first, so that its weights do not depend on how many the gate draws.
-        self.head = task.head(protocol.hidden)
+        self.head = task.head(features(protocol, cell))
         self.rnn = recurrent(protocol, cell, gate, task.input_size)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from urgates import kernels
 from urgates.checks import choice, positive_int, require
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
@@ -195,8 +194,7 @@ class Streamed:
 
     def provenance(self) -> dict:
         """The device, the kernel, several processes, and a text that is not the published one."""
-        rnn = self.models[0].rnn
-        kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
+        kernel = self.models[0].rnn.backend
         found = {"device": device_name(self.device), "kernel": kernel}
         found |= {"processes": self.share.workers} if self.share.workers > 1 else {}
         return found if self.task.corpus.published else found | {"data": "not as published"}

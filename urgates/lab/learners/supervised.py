@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from urgates import kernels
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
 from urgates.lab.learners.adam import StackedAdam, along
@@ -155,6 +154,5 @@ class Stack:
 
     def provenance(self) -> dict:
         """The device and the kernel."""
-        rnn = self.network.rnn
-        kernel = kernels.choose(rnn.kernel, rnn.recurrence, rnn.weight_hh_l0)
+        kernel = self.network.rnn.backend
         return {"device": device_name(self.device), "kernel": kernel}
