@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from dataclasses import replace
 from multiprocessing import get_context
 
@@ -46,7 +47,8 @@ def split(parts):
 def member(rank, port, job, folder, said, fate):
     """One of two processes; at step 7 rank 1 meets its fate, if it has one."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": str(port)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": loopback}
     torch.set_num_threads(1)
     Text.corpus, advance = written(), Streamed.advance
 
@@ -76,13 +78,13 @@ def two(job, folder, fate=""):
         port = free.getsockname()[1]
     said = processes.Queue()
     started = [
-        processes.Process(target=member, args=(rank, port, job, folder, said, fate))
+        processes.Process(target=member, args=(rank, port, job, folder, said, fate), daemon=True)
         for rank in range(2)
     ]
     for process in started:
         process.start()
     for process in started:
-        process.join(120)
+        process.join(300)
         assert process.exitcode is not None, "it hangs"
     return [said.get() for _ in range(1 - said.empty())], [p.exitcode for p in started]
 
