@@ -410,9 +410,11 @@ bench.cost(*groups)
 # - Two gates side by side on a few words: `urgates run 33 -p gates=UR,-`
 # - Chrono with a refine gate on the Penn Treebank: `urgates run 33 --preset laptop --recompute -p
 #   gates=CR`
-# - The paper's own run on a GPU, ten hours at a time (the same line again goes on): `urgates run 33
-#   --preset paper --recompute -p limit_minutes=600`
-#
+# - The paper's own run on a GPU, ten hours at a time (the same line again goes on): `urgates train
+#   wikitext103 --preset paper --gate UR --limit-minutes 600`; on eight of them: `torchrun
+#   --nproc-per-node 8 -m urgates train wikitext103 --preset paper --gate UR`
+
+# %% [markdown]
 # Perplexities of different vocabularies cannot be compared: which of the numbers above could a
 # character model be held against? (None.)
 #
