@@ -82,6 +82,12 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift.view(like), x, scale.view(like))
 
 
+def shares(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension; torch's is four times slower over a handful of numbers."""
+    e = (scores - scores.amax(-1, keepdim=True)).exp()
+    return e / e.sum(-1, keepdim=True)
+
+
 def by_head(qkv: Tensor, heads: int) -> tuple[Tensor, ...]:
     """Queries, keys and values [M, …, h, S, d] of rows [M, …, S, 3F]."""
     return qkv.unflatten(-1, (heads, -1)).transpose(-3, -2).chunk(3, -1)
@@ -93,7 +99,7 @@ def step(r: Recurrence, heads: int, x: Inputs, m: Tensor, k_x: Tensor, v_x: Tens
     hat, *moments_a = normal(a)
     q, k, v = by_head(affine(hat, x.scale_qkv, x.shift_qkv), heads)
     k, v = torch.cat([k, k_x.unsqueeze(-2)], -2), torch.cat([v, v_x.unsqueeze(-2)], -2)
-    p = torch.softmax((q * q.shape[-1] ** -0.5) @ k.mT, -1)
+    p = shares((q * q.shape[-1] ** -0.5) @ k.mT)
     y_1 = m + (p @ v).transpose(-3, -2).flatten(-2)
     hat, *moments_1 = normal(y_1)
     z_1 = affine(hat, x.scale_1, x.shift_1)
