@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 import urgates
 from urgates import RMC
 from urgates.lab.jobs import Job
+from urgates.lab.learners.networks import build, features
 from urgates.lab.learners.supervised import Stack
 from urgates.lab.protocol import Protocol
 
@@ -303,3 +305,12 @@ def test_stacks_of_it_train_evaluate_are_probed_and_resume():
     again.restore(*copy.deepcopy(both.state()))
     assert torch.equal(both.advance()["loss"], again.advance()["loss"])
     assert all(map(torch.equal, both.weights().values(), again.weights().values()))
+
+
+def test_a_network_reads_out_all_slots_however_many():
+    for options, width in (({}, 4 * 8), ({"rmc": {"slots": 3, "heads": 1}}, 3 * 8)):
+        protocol = replace(P, learner_options=options)
+        network = build(protocol, "rmc", "-", 1)
+        assert network.head[0].in_features == width == features(protocol, "rmc")
+        assert network(P.make_task().batch(1, 1, 2)[0]).shape == (2, 3, 10)
+    assert features(P, "lstm") == 8
