@@ -36,9 +36,9 @@
 # | paper | WikiText-103, a hundred million words, at the paper's own sizes | a GPU |
 
 # %% [markdown]
-# **In short.** *Confirmed* in Table 6a: OM, U and UR improve on the LSTM (G66T), chrono stays behind
-# U and UR (G68T) and is nowhere better than UR (G70T); *imprecise*: OM does no better than U and UR
-# (G67T). In small models of another text it is *seen*, too, that OM, U and UR improve (G66) and
+# **In short.** *Confirmed* in Table 6a: OM, U and UR improve on the LSTM (G66T), chrono stays
+# behind U and UR (G68T) and is nowhere better than UR (G70T); *imprecise*: OM does no better than
+# U and UR (G67T). In small models of another text it is *seen* that OM, U and UR improve (G66) and
 # that OM does no better than U and UR (G67); *inconclusive*: G68, G70, since seeds overlap.
 
 # %% tags=["parameters"]
