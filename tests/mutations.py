@@ -70,7 +70,7 @@ MUTATIONS = {
     ),
     "a GRU's forget bias is 1": Mutation(
         "lab/learners/networks.py",
-        ' if cell == "lstm" else {}',
+        '{} if cell.startswith("gru") else ',
         "",
         "starts",
         "forget_bias_of_a_protocol",
@@ -134,12 +134,12 @@ MUTATIONS = {
     ),
     "each tensor is clipped alone": Mutation(
         "lab/learners/supervised.py",
-        "g.mul_(_along(scale, g))",
-        "g.mul_(_along((self.protocol.clip / g.flatten(1).norm(dim=1)).clamp(max=1.0), g))",
+        "g.mul_(along(scale, g))",
+        "g.mul_(along((self.protocol.clip / g.flatten(1).norm(dim=1)).clamp(max=1.0), g))",
         *("training", "stack_equals and UR"),
     ),
     "a diverged model drifts on": Mutation(
-        "lab/learners/supervised.py",
+        "lab/learners/stacked.py",
         '["exp_avg"][m - span.start] = 0',
         '["exp_avg"][m - span.start] *= 1',
         *("training", "diverged_model"),

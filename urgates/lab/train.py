@@ -71,15 +71,17 @@ def train(
         closing.callback(record.close)
         bar = Bar(f"{p.task} {job.cell} {job.gate}", name, models.step, p.steps, progress)
         closing.callback(bar.close)
-        ended = drive(
-            *(models, record, bar, lambda: interrupts or time.monotonic() > deadline),
-            checkpoint_seconds,
-        )
+        halt = partial(_late, interrupts, deadline)
+        ended = drive(models, record, bar, halt, checkpoint_seconds)
         tell(name, models.step, models.step if ended else p.steps)
         if interrupts:
             raise KeyboardInterrupt(
                 f"stopped after step {models.step} of {p.steps}; the same call goes on there"
             )
+
+
+def _late(interrupts: list[int], deadline: float) -> bool:
+    return bool(interrupts) or time.monotonic() > deadline
 
 
 def train_together(job: Job, folder: Path | str, device: str = "auto", **how) -> None:

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from urgates.checks import positive_int
-from urgates.lab.devices import choose_device, device_name
+from urgates.lab.devices import choose_device
 from urgates.lab.jobs import Job
-from urgates.lab.learners.adam import StackedAdam
-from urgates.lab.learners.base import progress
 from urgates.lab.learners.networks import recurrent
+from urgates.lab.learners.stacked import Stacked, StackedAdam
 from urgates.lab.protocol import Protocol
 from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
@@ -100,7 +99,7 @@ def returns(reward: Tensor, value: Tensor, discount: float) -> Tensor:
     return torch.stack(found[::-1], -1)
 
 
-class ActorCritic:
+class ActorCritic(Stacked):
     """The M agents of a job; see `Learner`.
 
     `learner_options` beside those of `Agent`: `discount` γ, `entropy` and `baseline` costs.
@@ -120,6 +119,7 @@ class ActorCritic:
         agents = [self._agent(job, seed) for seed in self.seeds]
         self.parameters, _ = stack_module_state(agents)
         self.agent = agents[0].eval()
+        self.rnn = self.agent.rnn
         self.worlds = [Match(self.rules, self.protocol.batch, s, self.device) for s in self.seeds]
         self.adam = StackedAdam(self.parameters, self.rates, betas=(0.0, 0.95), eps=1e-6)
         self.step = 0
@@ -129,11 +129,6 @@ class ActorCritic:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Agent(job.protocol, job.cell, job.gate).to(self.device)
-
-    @property
-    def done(self) -> bool:
-        """Whether the last update is made, or no agent is finite."""
-        return self.step >= self.protocol.steps or None not in self.died_at
 
     def forward(self, seen: Seen, hx, parameters: dict[str, Tensor] | None = None):
         """Every agent on its own [M, B, T]."""
@@ -206,7 +201,7 @@ class ActorCritic:
             if self.died_at[m] is None and not fine:
                 self.died_at[m] = self.step
                 self.adam.freeze(m)
-        self.adam.step([end is None for end in self.died_at])
+        self.adam.step(self.alive)
         self.step += 1
         return {
             "loss": loss.detach(),
@@ -248,21 +243,3 @@ class ActorCritic:
                 {n: [round(v, 6) if v == v else None for v in vs] for n, vs in units.items()}
             )
         return means
-
-    def weights(self) -> dict[str, Tensor]:
-        """The parameters, each [M, *shape]."""
-        return {name: p.detach() for name, p in self.parameters.items()}
-
-    def state(self) -> tuple[dict[str, Tensor], dict]:
-        """Weights, Adam's moments and the step: an episode is a function of it."""
-        return self.adam.state(), {"step": self.step, "died_at": self.died_at}
-
-    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
-        """Take up what `state` gave."""
-        self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
-        self.adam.restore(tensors, self.step)
-
-    def provenance(self) -> dict:
-        """The device and the kernel."""
-        kernel = self.agent.rnn.backend
-        return {"device": device_name(self.device), "kernel": kernel}

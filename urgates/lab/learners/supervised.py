@@ -12,18 +12,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from urgates.lab.devices import choose_device, device_name
+from urgates.lab.devices import choose_device
 from urgates.lab.jobs import Job
-from urgates.lab.learners.adam import StackedAdam, along
-from urgates.lab.learners.base import progress
 from urgates.lab.learners.networks import build
+from urgates.lab.learners.stacked import Stacked, StackedAdam, along
 from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
 
 _EVAL_BATCH = 500
 
 
-class Stack:
+class Stack(Stacked):
     """The M models of a job as they train side by side; see `Learner`.
 
     A sweep of S seeds and L rates is one stack of L · S models.
@@ -40,19 +39,10 @@ class Stack:
         ]
         self.parameters, _ = stack_module_state(models)
         self.network = models[0].eval()
+        self.rnn = self.network.rnn
         self.adam = StackedAdam(self.parameters, self.rates)
         self.step = 0
         self.died_at: list[int | None] = [None] * len(self.seeds)
-
-    @property
-    def alive(self) -> list[bool]:
-        """Which models still train."""
-        return [step is None for step in self.died_at]
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to train: the last step is made, or no model is finite."""
-        return self.step >= self.protocol.steps or not any(self.alive)
 
     def forward(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs [M, B, …] of every model on its own x [M, B, T, I]; weights: the current ones."""
@@ -138,21 +128,3 @@ class Stack:
             gates = self.network.rnn.gates(x, held=held)
             means.append({name: plain(gates[name], held) for name in ("f", "g")})
         return means
-
-    def weights(self) -> dict[str, Tensor]:
-        """The parameters, each [M, *shape]."""
-        return {name: p.detach() for name, p in self.parameters.items()}
-
-    def state(self) -> tuple[dict[str, Tensor], dict]:
-        """Weights and Adam's moments by name; the step, and when models ended."""
-        return self.adam.state(), {"step": self.step, "died_at": self.died_at}
-
-    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
-        """Take up what `state` gave."""
-        self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
-        self.adam.restore(tensors, self.step)
-
-    def provenance(self) -> dict:
-        """The device and the kernel."""
-        kernel = self.network.rnn.backend
-        return {"device": device_name(self.device), "kernel": kernel}

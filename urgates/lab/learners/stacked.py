@@ -1,4 +1,4 @@
-"""Adam over stacked models, each at a rate of its own.
+"""What learners of stacked models share: Adam, each model at a rate of its own, and their state.
 
 M models; a stacked parameter is [M, *shape].
 """
@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 from urgates.checks import require
+from urgates.lab.devices import device_name
+from urgates.lab.learners.base import progress
+from urgates.lab.protocol import Protocol
+from urgates.rnn import GRU, LSTM
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -82,6 +86,47 @@ class StackedAdam:
                 adam["step"].fill_(step)
                 for moment in _MOMENTS:
                     adam[moment].copy_(tensors[f"{moment}/{name}"][span])
+
+
+class Stacked:
+    """M models that train side by side; who derives from it fills in the attributes."""
+
+    protocol: Protocol
+    device: str
+    seeds: tuple[int, ...]
+    parameters: dict[str, Tensor]
+    adam: StackedAdam
+    rnn: LSTM | GRU
+    """The recurrent layer of any of them."""
+    step: int
+    died_at: list[int | None]
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which models still train."""
+        return [step is None for step in self.died_at]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train: the last step is made, or no model is finite."""
+        return self.step >= self.protocol.steps or not any(self.alive)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters, each [M, *shape]."""
+        return {name: p.detach() for name, p in self.parameters.items()}
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Weights and Adam's moments by name; the step, and when models ended."""
+        return self.adam.state(), {"step": self.step, "died_at": self.died_at}
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Take up what `state` gave."""
+        self.step, self.died_at = progress(plain, self.protocol.steps, len(self.seeds))
+        self.adam.restore(tensors, self.step)
+
+    def provenance(self) -> dict:
+        """The device and the kernel."""
+        return {"device": device_name(self.device), "kernel": self.rnn.backend}
 
 
 def along(per_model: Tensor, like: Tensor) -> Tensor:
