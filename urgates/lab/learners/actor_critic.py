@@ -17,6 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from urgates.checks import positive_int
 from urgates.lab.devices import choose_device
 from urgates.lab.jobs import Job
+from urgates.lab.learners.base import digits
 from urgates.lab.learners.networks import recurrent
 from urgates.lab.learners.stacked import Stacked, StackedAdam
 from urgates.lab.protocol import Protocol
@@ -197,12 +198,7 @@ class ActorCritic(Stacked):
         finite = loss.isfinite()
         for p in self.parameters.values():
             finite = finite & p.grad.flatten(1).isfinite().all(1)
-        for m, fine in enumerate(finite.tolist()):
-            if self.died_at[m] is None and not fine:
-                self.died_at[m] = self.step
-                self.adam.freeze(m)
-        self.adam.step(self.alive)
-        self.step += 1
+        self.update(finite)
         return {
             "loss": loss.detach(),
             "last_phase": played.last.mean(1),
@@ -238,8 +234,5 @@ class ActorCritic(Stacked):
         for m in range(len(self.seeds)):
             self.agent.load_state_dict({k: p[m] for k, p in self.parameters.items()})
             gates = self.agent.rnn.gates(self.agent.features(Seen(*(part[m] for part in seen))))
-            units = {name: gates[name].mean((0, 1)).tolist() for name in ("f", "g")}
-            means.append(
-                {n: [round(v, 6) if v == v else None for v in vs] for n, vs in units.items()}
-            )
+            means.append({name: digits(gates[name].mean((0, 1))) for name in ("f", "g")})
         return means

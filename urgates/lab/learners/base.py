@@ -4,12 +4,16 @@ M models advance together; M may be 1. Whoever offers this is trained, killed, r
 swept and read like any other.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol as Interface
 
+import torch
 from torch import Tensor
 
 from urgates.checks import refusal
 from urgates.lab.tasks import Score
+from urgates.lab.tasks.base import draws
 
 
 class Learner(Interface):
@@ -62,3 +66,16 @@ def progress(plain: dict, steps: int, models: int) -> tuple[int, list[int | None
     if len(ends) != models or not all(isinstance(end, int | None) for end in ends):
         raise refusal("'died_at'", f"be {models} steps or None", repr(died_at))
     return step, ends
+
+
+@contextmanager
+def masks(seed: int, step: int, device: str) -> Iterator[None]:
+    """Within it masks are drawn by a model's own seed and the step alone."""
+    with torch.random.fork_rng([device] if device.startswith("cuda") else []):
+        torch.manual_seed(int(draws(1, seed, step)[0]) >> 1)
+        yield
+
+
+def digits(means: Tensor) -> list[float | None]:
+    """Numbers [H] for a JSON: six digits, None where a diverged model's is not a number."""
+    return [round(v, 6) if v == v else None for v in means.tolist()]

@@ -16,7 +16,16 @@ from urgates.lab.learners.base import progress
 from urgates.lab.protocol import Protocol
 from urgates.rnn import GRU, LSTM
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def begin(adam: torch.optim.Adam) -> torch.optim.Adam:
+    """Give an Adam the state that it has before the first step, so that it can be restored."""
+    for group in adam.param_groups:
+        for p in group["params"]:
+            moments = {name: torch.zeros_like(p.detach()) for name in MOMENTS}
+            adam.state[p] = {"step": torch.tensor(0.0), **moments}
+    return adam
 
 
 class StackedAdam:
@@ -37,17 +46,11 @@ class StackedAdam:
             for name, p in parameters.items()
         }
         groups = zip(*self.views.values(), strict=True)
-        self.adam = torch.optim.Adam(
-            (
-                {"params": views, "lr": rates[span.start]}
-                for views, span in zip(groups, self.spans, strict=True)
-            ),
-            **options,
+        by_rate = (
+            {"params": views, "lr": rates[span.start]}
+            for views, span in zip(groups, self.spans, strict=True)
         )
-        for views in self.views.values():
-            for view in views:
-                moments = {name: torch.zeros_like(view.detach()) for name in _MOMENTS}
-                self.adam.state[view] = {"step": torch.tensor(0.0), **moments}
+        self.adam = begin(torch.optim.Adam(by_rate, **options))
 
     def step(self, alive: Sequence[bool]) -> None:
         """Update the models that live; without gradient and momentum the others rest."""
@@ -71,7 +74,7 @@ class StackedAdam:
         """Weights and moments by name, each [M, …]."""
         named = {f"weights/{name}": p.detach() for name, p in self.parameters.items()}
         for name, views in self.views.items():
-            for moment in _MOMENTS:
+            for moment in MOMENTS:
                 parts = [self.adam.state[view][moment] for view in views]
                 named[f"{moment}/{name}"] = torch.cat(parts)
         return named
@@ -84,7 +87,7 @@ class StackedAdam:
             for view, span in zip(self.views[name], self.spans, strict=True):
                 adam = self.adam.state[view]
                 adam["step"].fill_(step)
-                for moment in _MOMENTS:
+                for moment in MOMENTS:
                     adam[moment].copy_(tensors[f"{moment}/{name}"][span])
 
 
@@ -110,6 +113,15 @@ class Stacked:
     def done(self) -> bool:
         """Whether nothing is left to train: the last step is made, or no model is finite."""
         return self.step >= self.protocol.steps or not any(self.alive)
+
+    def update(self, finite: Tensor) -> None:
+        """One step of the models that live; those that are not `finite` [M] bool end before it."""
+        for m, fine in enumerate(finite.tolist()):
+            if self.died_at[m] is None and not fine:
+                self.died_at[m] = self.step
+                self.adam.freeze(m)
+        self.adam.step(self.alive)
+        self.step += 1
 
     def weights(self) -> dict[str, Tensor]:
         """The parameters, each [M, *shape]."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,15 +17,14 @@ from torch import Tensor
 from urgates.checks import choice, positive_int, require
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.jobs import Job
-from urgates.lab.learners.base import progress
+from urgates.lab.learners.base import digits, masks, progress
 from urgates.lab.learners.language import LanguageModel
 from urgates.lab.learners.share import ALONE, Share
+from urgates.lab.learners.stacked import MOMENTS, begin
 from urgates.lab.protocol import Protocol
 from urgates.lab.tasks import Score
-from urgates.lab.tasks.base import draws
 from urgates.lab.tasks.text import NO_TARGET, Segment
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _OPTIONS = ("layers", "embedding", "tied", "layer_norm", "dropout", "accumulate", "autocast")
 
 
@@ -57,7 +55,7 @@ class Streamed:
         self.models = [self._model(job, seed) for seed in self.seeds]
         self.nets = self.models  # as they are trained, see `join`
         pairs = zip(self.models, self.rates, strict=True)
-        self.adams = [_adam(model, rate) for model, rate in pairs]
+        self.adams = [begin(torch.optim.Adam(model.parameters(), rate)) for model, rate in pairs]
         self.hx = [model.states(p.batch // share.workers) for model in self.models]
         self.step = 0
         self.died_at: list[int | None] = [None] * len(self.seeds)
@@ -89,8 +87,10 @@ class Streamed:
             return torch.tensor(math.nan, device=self.device)
         adam = self.adams[m]
         adam.zero_grad()
-        with self._training(m):
+        self.models[m].train()
+        with masks(self.seeds[m], self.step, self.device):
             loss, hx = self._backward(m)
+        self.models[m].eval()
         norm = torch.nn.utils.clip_grad_norm_(self.models[m].parameters(), self.protocol.clip)
         if not (loss.isfinite() and norm.isfinite()):
             self.died_at[m] = self.step
@@ -115,15 +115,6 @@ class Streamed:
             after.append([state.detach().to(self.hx[m][0].dtype) for state in hx])
         states = tuple(torch.cat(parts, 1) for parts in zip(*after, strict=True))
         return self.share.mean(torch.stack(losses).sum()), states
-
-    @contextmanager
-    def _training(self, m: int) -> Iterator[None]:
-        """Masks by the model's own seed and the step alone."""
-        self.models[m].train()
-        with torch.random.fork_rng([self.device] if self.device.startswith("cuda") else []):
-            torch.manual_seed(int(draws(1, self.seeds[m], self.step)[0]) >> 1)
-            yield
-        self.models[m].eval()
 
     def _moved(self, segment: Segment) -> Segment:
         return Segment(*(part.to(self.device) for part in segment))
@@ -150,9 +141,7 @@ class Streamed:
         for seed, model in zip(self.seeds, self.models, strict=True):
             x = self._moved(self.task.batch(seed, self.protocol.steps, self.protocol.batch)).x
             gates = model.rnn.gates(model.embed(x))
-            units = {name: gates[name].mean((0, 1)).tolist() for name in ("f", "g")}
-            plain = {n: [round(v, 6) if v == v else None for v in vs] for n, vs in units.items()}
-            means.append(plain)
+            means.append({name: digits(gates[name].mean((0, 1))) for name in ("f", "g")})
         return means
 
     def weights(self) -> dict[str, Tensor]:
@@ -163,7 +152,7 @@ class Streamed:
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Weights, Adam's moments and the carried states by name; the step, and who has ended."""
         named = {f"weights/{name}": w for name, w in self.weights().items()}
-        for moment in _MOMENTS:
+        for moment in MOMENTS:
             for name, parts in self._moments(moment):
                 named[f"{moment}/{name}"] = torch.stack(parts)
         return named | self.carried(), {"step": self.step, "died_at": self.died_at}
@@ -187,7 +176,7 @@ class Streamed:
             for name, p in model.named_parameters():
                 p.copy_(tensors[f"weights/{name}"][m])
                 adam.state[p]["step"].fill_(self.step)
-                for moment in _MOMENTS:
+                for moment in MOMENTS:
                     adam.state[p][moment].copy_(tensors[f"{moment}/{name}"][m])
             states = (tensors[f"states/{name}"][m][:, own] for name in "hc")
             self.hx[m] = tuple(state.to(self.device) for state in states)
@@ -211,12 +200,3 @@ def _split(p: Protocol, share: Share) -> tuple[list[slice], bool]:
     whole = rows == [slice(0, p.batch)]
     require("zoneout", whole or not p.zoneout, "be {} where a batch is split", p.zoneout)
     return rows, autocast != ""
-
-
-def _adam(model: LanguageModel, rate: float) -> torch.optim.Adam:
-    """Adam as it is before the first step, moments and all."""
-    adam = torch.optim.Adam(model.parameters(), rate)
-    for p in model.parameters():
-        moments = {name: torch.zeros_like(p) for name in _MOMENTS}
-        adam.state[p] = {"step": torch.tensor(0.0), **moments}
-    return adam

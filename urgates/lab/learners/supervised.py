@@ -14,10 +14,10 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from urgates.lab.devices import choose_device
 from urgates.lab.jobs import Job
+from urgates.lab.learners.base import digits, masks
 from urgates.lab.learners.networks import build
 from urgates.lab.learners.stacked import Stacked, StackedAdam, along
 from urgates.lab.tasks import Score
-from urgates.lab.tasks.base import draws
 
 _EVAL_BATCH = 500
 
@@ -58,10 +58,9 @@ class Stack(Stacked):
         weights = zip(*(p.unbind() for p in self.parameters.values()), strict=True)
         outs = []
         self.network.train()
-        with torch.random.fork_rng([self.device] if self.device.startswith("cuda") else []):
-            for seed, own, inputs in zip(self.seeds, weights, x, strict=True):
-                torch.manual_seed(int(draws(1, seed, self.step)[0]) >> 1)
-                named = dict(zip(self.parameters, own, strict=True))
+        for seed, own, inputs in zip(self.seeds, weights, x, strict=True):
+            named = dict(zip(self.parameters, own, strict=True))
+            with masks(seed, self.step, self.device):
                 outs.append(functional_call(self.network, named, (inputs,)))
         self.network.eval()
         return torch.stack(outs)
@@ -76,13 +75,7 @@ class Stack(Stacked):
             p.grad = None
         loss.sum().backward()
         norm = self._clip()
-        finite = (loss.isfinite() & norm.isfinite()).tolist()
-        for m, fine in enumerate(finite):
-            if self.died_at[m] is None and not fine:
-                self.died_at[m] = self.step
-                self.adam.freeze(m)
-        self.adam.step(self.alive)
-        self.step += 1
+        self.update(loss.isfinite() & norm.isfinite())
         with torch.no_grad():
             return {"loss": loss.detach()} | vmap(self.task.metrics)(out, target)
 
@@ -116,8 +109,7 @@ class Stack(Stacked):
         """
 
         def plain(gate: Tensor, held: Tensor | None) -> list[float | None]:
-            mean = gate.mean((0, 1)) if held is None else gate[~held].mean(0)
-            return [round(v, 6) if v == v else None for v in mean.tolist()]
+            return digits(gate.mean((0, 1)) if held is None else gate[~held].mean(0))
 
         means = []
         for m, seed in enumerate(self.seeds):

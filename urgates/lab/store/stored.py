@@ -1,4 +1,4 @@
-"""Reading what training left (records.py), and refusing what is not as it was left.
+"""Reading what training left (record.py), and refusing what is not as it was left.
 
 The JSON of a run knows the checksums of its CSV and of its model; a stack of runs is complete when
 the JSONs of all its models say so.
