@@ -19,7 +19,7 @@
 #
 # [← D](D_protocols.ipynb) ·
 # [home](00_start_here.ipynb) ·
-# [F4a →](F4a_saturation.ipynb)
+# [E3 →](E3_program_execution.ipynb)
 #
 # **A gate that starts out remembering everything: can it still learn to let go?**
 #

@@ -17,7 +17,7 @@
 # %% [markdown]
 # # §F.4 Saturation
 #
-# [← E1](E1_synthetic_forgetting.ipynb) ·
+# [← E3](E3_program_execution.ipynb) ·
 # [home](00_start_here.ipynb) ·
 # [F4b →](F4b_learnability.ipynb)
 #

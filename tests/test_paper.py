@@ -19,7 +19,7 @@ from urgates.lab.book.ledger import CLAIMS
 from urgates.lab.experiments import STANDS_FOR, protocol
 
 ROOT = Path(__file__).resolve().parents[1]
-UNATTEMPTED = {f"G{k}" for k in range(71, 77)}  # agents, programs
+UNATTEMPTED = {f"G{k}" for k in (*range(71, 77), *range(78, 84))}  # agents, programs
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ITEMS = [
     *(f"Eq. {n}" for n in range(1, 38)),
@@ -63,6 +63,7 @@ def beside_the_papers(task: str) -> str:
         ("31", ("copy", "adding")), ("32", ("pmnist",)), ("32a", ("scifar",)),
         ("32b", ("pmnist",)), ("32c", ("smnist-zoneout", "pmnist-zoneout", "scifar-zoneout")),
         ("32d", ("pmnist",)), ("32e", ("pmnist-long",)), ("33", ("ptb",)), ("E1", ("forgetting",)),
+        ("E3", ("addition", "control", "program")),
     ],
 )  # fmt: skip
 def test_a_page_says_at_its_top_how_small_its_runs_are(page, tasks):

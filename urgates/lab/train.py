@@ -155,6 +155,13 @@ def language_model(job: Job, folder: Path) -> LanguageModel:
     return model.eval()
 
 
+def best_network(job: Job, folder: Path) -> Network:
+    """The network of a job's one finished run, at its best validation; see `read_best`."""
+    network = Network(job.protocol, job.cell, job.gate)
+    network.load_state_dict(read_best(folder, job))
+    return network.eval()
+
+
 # ------------------------------------------------------------------ what is left
 
 

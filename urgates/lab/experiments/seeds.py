@@ -40,3 +40,9 @@ def leads(values: Mapping[str, Iterable[float]], gate: str) -> bool | None:
     """Whether a gate's seeds lie above those of every other; False if another lies above it."""
     rest = [above(values.get(gate, ()), other) for g, other in values.items() if g != gate]
     return all_of(*rest)
+
+
+def trails(values: Mapping[str, Iterable[float]], gate: str) -> bool | None:
+    """Whether a gate's seeds lie below those of every other; False if another lies below it."""
+    rest = [above(other, values.get(gate, ())) for g, other in values.items() if g != gate]
+    return all_of(*rest)

@@ -1,0 +1,109 @@
+"""Pictures of program execution: panels as Fig. 11's, and attention over a memory's slots.
+
+What draws returns what `Bench.save` wants: a figure and the plotted numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from urgates.lab.book import unit_figures
+from urgates.lab.book import units as of_units
+from urgates.lab.book.look import legend, style, subplots
+from urgates.lab.experiments.programs import CATEGORIES, CELLS, KEY
+from urgates.lab.store.runs import Runs
+
+_DASHED = {"color": "0.4", "lw": 1, "ls": "--", "zorder": 0}
+
+
+def panels(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    label: str,
+    levels: Mapping[str, float | pd.DataFrame] | None = None,
+) -> tuple[Figure, pd.DataFrame]:
+    """Two rows of three panels, an LSTM's above an RMC's: medians over seeds, and their range.
+
+    Args:
+        frame: columns category, cell, gate, seed, `x` and `y`, an accuracy.
+        label: of the horizontal axes.
+        levels: by category what to compare with, dashed: an accuracy, or columns `x` and `y`.
+    Returns:
+        The figure, and columns category, cell, gate, `x`, median, low, high.
+    """
+    keys = [*KEY[:3], x]
+    found = frame.groupby(keys, sort=False)[y].agg(["median", "min", "max"]).reset_index()
+    found = found.rename(columns={"min": "low", "max": "high"})
+    fig, axes = subplots(2, 3, size=(9.6, 5.4), sharey="col")
+    for row, cell in zip(axes, CELLS, strict=True):
+        for ax, kind in zip(row, CATEGORIES, strict=True):
+            here = found[(found.category == kind) & (found.cell == cell)]
+            for gate, part in here.groupby("gate", sort=False):
+                look, part = style(gate), part.sort_values(x)
+                every = max(1, len(part) // 6)
+                ax.plot(part[x], part["median"], **look, lw=1.6, ms=4, markevery=every)
+                ax.fill_between(part[x], part.low, part.high, color=look["color"], alpha=0.12, lw=0)
+            match (levels or {}).get(kind):
+                case pd.DataFrame() as line:
+                    ax.plot(line[x], line[y], **_DASHED)
+                case float(height):
+                    ax.axhline(height, **_DASHED)
+            ax.set_title(f"{kind.capitalize()}, {cell.upper()}")
+        row[0].set_ylabel("accuracy [share of characters]")
+    for ax in axes[1]:
+        ax.set_xlabel(label)
+    legend(fig, dict.fromkeys(found.gate))
+    return fig, found
+
+
+def time_scales(groups: Iterable[Runs], length: int) -> tuple[Figure, pd.DataFrame]:
+    """Decay periods of units before and after training, a row for each of two groups of runs.
+
+    Args:
+        length: the longest sequence [steps], a labelled rule.
+    Returns:
+        The figure, and columns cell, gate, when, D, share.
+    """
+    fig, axes = subplots(2, 2, size=(8.6, 6.2), sharex=True, sharey=True)
+    plotted = []
+    for row, runs in zip(axes, groups, strict=True):
+        parts = of_units.tails(runs.probes, runs.gates)
+        unit_figures.period_tails(row, parts, length)
+        for ax in row:
+            ax.set_title(f"{runs.cell.upper()}, {ax.get_title()}")
+        plotted += [part.assign(cell=runs.cell) for part in parts]
+    for ax in axes[0]:
+        ax.set_xlabel("")
+    legend(fig, dict.fromkeys(part.gate.iloc[0] for part in plotted))
+    columns = ["cell", "gate", "when", "D", "share"]
+    return fig, pd.concat([pd.DataFrame(columns=columns), *plotted][bool(plotted) :])[columns]
+
+
+def attention(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Attention over the slots of a memory while it reads a program, a panel per head.
+
+    Args:
+        table: rows of `program_answers.attention`.
+    """
+    heads = max(table["head"].nunique(), 1)
+    names = [f"slot {slot} → {to}" for slot, to in zip(table.slot, table.to, strict=True)]
+    table = table.assign(row=names)
+    rows = list(dict.fromkeys(names))
+    high = 0.8 + heads * (0.6 + 0.22 * max(len(rows), 1))
+    fig, axes = subplots(heads, 1, size=(9.6, high), sharex=True, squeeze=False)
+    for ax, (head, part) in zip(axes[:, 0], table.groupby("head"), strict=False):
+        wide = part.pivot(index="row", columns="step", values="weight").reindex(rows)
+        image = ax.imshow(wide, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        fig.colorbar(image, ax=ax, label="weight", pad=0.01)
+        first = part.drop_duplicates("step")
+        ax.axvline(np.argmax(first.answers) - 0.5, color="0.2", lw=1)
+        ax.set(title=f"head {head}", yticks=range(len(rows)), yticklabels=rows)
+        ax.set_xticks(first.step, first.character.astype(str), family="monospace")
+        ax.grid(False)
+    axes[-1, 0].set_xlabel("what is read; behind the line, what is answered")
+    return fig, table.drop(columns="row")
