@@ -70,6 +70,11 @@ class RMC(Gated):
             self.gate_bias = nn.Parameter(torch.empty(self.units, **factory))
         self.reset_parameters()
 
+    @staticmethod
+    def outputs(hidden_size: int, slots: int = slots, **_) -> int:
+        """How many features the output has."""
+        return slots * hidden_size
+
     def _one_gate_a_slot(self) -> None:
         fine = self.gate.activation != "cumax" and not self.gate.distributional
         if not fine or self.gate.auxiliary == "master":
