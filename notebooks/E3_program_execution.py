@@ -136,7 +136,7 @@ pd.crosstab(sizes.operations, sizes.digits, normalize=True).round(3)
 rows = {key: programs.statistics(Programs(*key)) for key in RELEASED.index}
 ours = pd.DataFrame(rows).T.rename_axis(RELEASED.index.names)
 assert (abs(ours.constant - RELEASED.constant) < 0.005).all()
-assert (abs(ours / RELEASED - 1) < 0.01).all(axis=None)
+assert (abs(ours / RELEASED - 1).drop(columns="constant") < 0.01).all(axis=None)
 beside = pd.concat({"ours": ours.round(3), "released": RELEASED}, axis=1)
 beside.swaplevel(axis=1)[RELEASED.columns]
 
@@ -230,6 +230,8 @@ for p in of_core.values():
 # - G78: on Addition the UR-RMC does not improve on the RMC.
 # - G79: aside from U on Addition, UR is the best LSTM.
 # - G80: UR is the best RMC on Control and Program.
+
+# %% [markdown]
 # - G81: for the most part, UR's gain transfers to the RMC.
 # - G75: OM is good in the LSTM, but plummets in the RMC.
 # - G76: LSTMs are consistently better than RMCs.

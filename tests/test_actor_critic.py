@@ -37,7 +37,7 @@ def test_what_is_played_is_what_is_gone_through_again():
     agents = ActorCritic(Job(P, "lstm", "UR", (1, 2)), "cpu")
     played = agents.play(0)
     assert played.action.shape == (2, 6, 9) and played.alive.all()
-    logits, _, _ = agents.forward(played.seen, agents._states())
+    logits = agents.forward(played.seen).logits
     chances = logits.softmax(-1).cumsum(-1)[..., :-1]
     again = (agents._luck(0)[..., None] > chances).sum(-1)
     assert (again == played.action).float().mean() > 0.99  # but for the last digit
@@ -54,7 +54,7 @@ def test_an_update_is_that_of_a_plain_loop_over_one_agent():
     losses = []
     for b in range(P.batch):
         one = Seen(*(part[b : b + 1] for part in seen))
-        logits, value, _ = agent(one, (torch.zeros(1, 1, 8),) * 2)
+        logits, value, _, _ = agent(one)
         logits.register_hook(lambda g: g.clamp(-10, 10))
         value.register_hook(lambda g: g.clamp(-10, 10))
         reward, action, target = played.reward[1, b], played.action[1, b], [0.0] * 10

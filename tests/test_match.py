@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from urgates.lab.tasks import match
-from urgates.lab.tasks.match import EAST, NORTH, PRESETS, SOUTH, WEST, Match, Rules, cell
+from urgates.lab.tasks import rooms
+from urgates.lab.tasks.match import PRESETS, Match, Rules
+from urgates.lab.tasks.rooms import EAST, NORTH, SOUTH, WEST, cell
 
 B = 2048
 
@@ -24,7 +25,7 @@ def colours(seen):
 
 
 def of(code):
-    r, g, b = match.PALETTE[code].long().unbind(-1)
+    r, g, b = rooms.PALETTE[code].long().unbind(-1)
     return 65536 * r + 256 * g + b
 
 

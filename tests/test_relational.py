@@ -252,7 +252,7 @@ X = torch.zeros(2, 1, 3)
             "gating must be unit with gate 'UR', got memory: one gate a slot",
         ),
         (lambda: RMC(3, 8, gate="OM", gating="memory"), "gating must be unit with gate 'OM'"),
-        (lambda: RMC(3, 8, kernel="native"), "kernel must be one of auto, reference, eager"),
+        (lambda: RMC(3, 8, kernel="numpy"), "kernel must be one of auto, reference, eager, native"),
         (lambda: RMC(3, 8)(X[..., :2]), "input must have 2 or 3 dimensions, the last of size 3"),
         (lambda: RMC(3, 8)(X.double()), "input must be of torch.float32, as the weights are"),
         (lambda: RMC(3, 8)(X[:0]), "input must have a time step"),
@@ -298,7 +298,7 @@ def test_stacks_of_it_train_evaluate_are_probed_and_resume():
         torch.testing.assert_close(
             both.advance()["loss"][1:], alone.advance()["loss"], rtol=1e-5, atol=0
         )
-    assert both.provenance()["kernel"] == "eager"
+    assert both.provenance()["kernel"] == both.rnn.backend
     assert both.evaluate("valid")["accuracy"].shape == (2,)
     assert len(both.probe()[1]["g"]) == 16
     again = Stack(Job(P, "rmc", "UR", (1, 2)))

@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from urgates.cells import GRUCell, LSTMCell
+    from urgates.cores.dnc import DNC
+    from urgates.cores.reconstructive import RMA
     from urgates.cores.relational import RMC
     from urgates.gates import GATES, Gate, gate
     from urgates.rnn import GRU, LSTM
     from urgates.transfer import from_torch
 
 __version__ = "0.1.0"
-__all__ = ["GATES", "GRU", "LSTM", "RMC", "GRUCell", "Gate", "LSTMCell", "from_torch", "gate"]
+__all__ = [
+    "DNC", "GATES", "GRU", "LSTM", "RMA", "RMC",
+    "GRUCell", "Gate", "LSTMCell", "from_torch", "gate",
+]  # fmt: skip
 
 _MODULES = ("activations", "cells", "cores", "gates", "kernels", "rnn", "starts", "symbolic")
 
@@ -22,7 +27,7 @@ def __getattr__(name: str):
         return import_module(f"urgates.{name}")
     if name in __all__:
         home = {"LSTM": "rnn", "GRU": "rnn", "LSTMCell": "cells", "GRUCell": "cells"}
-        home |= {"from_torch": "transfer", "RMC": "cores.relational"}
+        home |= {"from_torch": "transfer", **dict.fromkeys(("DNC", "RMA", "RMC"), "cores")}
         return getattr(import_module(f"urgates.{home.get(name, 'gates')}"), name)
     raise AttributeError(f"module 'urgates' has no attribute {name!r}")
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from urgates.gates import update
-from urgates.kernels import _stack
 from urgates.kernels.eager import gate_routes, release
-from urgates.kernels.reference import Recurrence, Step, by_key, hold
+from urgates.kernels.reference import Recurrence, Step, hold
 
 EPSILON = 1e-5  # of the norms, over the features of a row
 
@@ -191,12 +190,12 @@ def backward(r: Recurrence, heads: int, x: Inputs, ms: Tensor, kept: Kept, dms: 
     d = Slopes(*(torch.stack(part, 1) for part in zip(*reversed(steps), strict=True)))
     return Inputs(
         d.k_x.squeeze(-2), d.v_x.squeeze(-2), d.pre.sum(3), dm, None,
-        _product(d.a, before), _total(d.a), _total(d.qkv * hat_a), _total(d.qkv),
+        product(d.a, before), _total(d.a), _total(d.qkv * hat_a), _total(d.qkv),
         _total(d.z_1 * hat_1), _total(d.z_1),
-        _product(d.relu, affine(hat_1, x.scale_1, x.shift_1)), _total(d.relu),
-        _product(d.y_2, kept.relu), _total(d.y_2),
+        product(d.relu, affine(hat_1, x.scale_1, x.shift_1)), _total(d.relu),
+        product(d.y_2, kept.relu), _total(d.y_2),
         _total(d.z_2 * hat_2), _total(d.z_2),
-        _product(d.pre, tanh_m),
+        product(d.pre, tanh_m),
     )  # fmt: skip
 
 
@@ -227,54 +226,11 @@ def _step_back(x: Inputs, kept: Kept, q, k, v, dz_2: Tensor) -> tuple[Tensor, tu
     return dy_1 + linear(da, x.w_qkv.mT), slopes
 
 
-def _product(d: Tensor, x: Tensor) -> Tensor:
-    """A weight's gradient [M, out, in] over all rows."""
+def product(d: Tensor, x: Tensor) -> Tensor:
+    """A weight's gradient [M, out, in] over all rows d [M, …, out], x [M, …, in]."""
     return d.flatten(1, -2).mT @ x.flatten(1, -2)
 
 
 def _total(d: Tensor) -> Tensor:
     """[M, n] summed over all rows."""
     return d.flatten(1, -2).sum(1)
-
-
-def differentiable(r: Recurrence, heads: int, x: Inputs, ms, kept, dms: Tensor) -> Inputs:
-    """`backward` where it will be differentiated itself: by autograd through the reference."""
-    # views of their own: the tensors may depend on one another
-    own = Inputs(*(None if a is None else a.view_as(a) for a in x))
-    wanted = [a for a in own if a is not None and a.requires_grad]
-    found = iter(torch.autograd.grad(reference(r, heads, own), wanted, dms, create_graph=True))
-    return Inputs(*(next(found) if a is not None and a.requires_grad else None for a in own))
-
-
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(key, heads, *tensors):
-        ms, kept = forward(by_key(key), heads, Inputs(*tensors))
-        return ms, *kept
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.key, ctx.heads, *tensors = inputs
-        ctx.save_for_backward(*tensors, *output)
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, dms, *_):
-        saved, r, n = ctx.saved_tensors, by_key(ctx.key), len(Inputs._fields)
-        x, ms, kept = Inputs(*saved[:n]), saved[n], Kept(*saved[n + 1 :])
-        if dms is None:
-            return (None,) * (2 + n)
-        way = differentiable if torch.is_grad_enabled() else backward
-        return None, None, *way(r, ctx.heads, x, ms, kept, dms)
-
-    @staticmethod
-    def vmap(info, in_dims, *args):
-        return _stack(_Scan, info, in_dims, *args), (0,) * (1 + len(Kept._fields))
-
-
-def scan(r: Recurrence, heads: int, x: Inputs, kernel: str) -> Tensor:
-    """The memories [M, T, B, S, F] by "reference" or "eager"."""
-    if kernel == "reference":
-        return reference(r, heads, x)
-    return _Scan.apply(r.key, heads, *x)[0]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from urgates import checks, starts
 from urgates.cores import attending
+from urgates.cores.scan import KERNELS, choose, scan
 from urgates.gated import Gated, Options, without_autocast
 from urgates.gates import Gate
 from urgates.kernels.reference import wide
 
 GATINGS = ("unit", "memory")
-KERNELS = ("auto", "reference", "eager")
 
 
 class RMC(Gated):
@@ -35,8 +35,9 @@ class RMC(Gated):
         downsize: C, neurons per master unit ("OM", "UM"); must divide H.
         t_max: longest dependency of chrono gates, in steps; H if None.
         forget_bias: initial forget bias of constant-bias gates.
-        kernel: "eager" (what "auto" takes), or "reference", slower, all by autograd; second
-            derivatives take that anyway.
+        kernel: "native", a compiled loop (float32 on the CPU, "unit" gating; "auto" takes it
+            where it can), "eager", torch's operations anywhere, or "reference", slower, all by
+            autograd; second derivatives take that anyway.
     """
 
     cell = "rmc"
@@ -69,6 +70,11 @@ class RMC(Gated):
         if self.gate.distributional:
             self.gate_bias = nn.Parameter(torch.empty(self.units, **factory))
         self.reset_parameters()
+
+    @staticmethod
+    def outputs(hidden_size: int, slots: int = slots, **_) -> int:
+        """How many features the output has."""
+        return slots * hidden_size
 
     def _one_gate_a_slot(self) -> None:
         fine = self.gate.activation != "cumax" and not self.gate.distributional
@@ -103,8 +109,8 @@ class RMC(Gated):
 
     @property
     def backend(self) -> str:
-        """Which of `KERNELS` runs."""
-        return "eager" if self.kernel == "auto" else self.kernel
+        """The kernel that runs on the weights as they are."""
+        return choose(self.kernel, self.recurrence, wide(self.qkv.weight), self.gating == "unit")
 
     # ---------------------------------------------------------------- what a sequence gives
 
@@ -170,7 +176,7 @@ class RMC(Gated):
         x, m, mask = self._laid_out(input, hx, held)
         with without_autocast(x):
             inputs = self._inputs(x, m, mask)
-            ms = attending.scan(self.recurrence, self.heads, inputs, self.backend)[0]
+            ms = scan(self.recurrence, self.heads, inputs, self.backend)[0]
         ms = ms.to(self.qkv.weight.dtype)
         return self._as_given(ms, input).flatten(-2), self._last(ms[-1], input)
 

@@ -7,25 +7,13 @@
 // Last lanes are padding: they hold zeros or junk that is never stored.  Finite-math flags are not
 // used: NaN must stay NaN.
 
-#include <atomic>
-#include <exception>
 #include <limits>
-#include <new>
-#include <stdexcept>
-#include <thread>
 #include <vector>
 
 #include "vectors.h"  // native.py puts these here
+#include "threads.h"
 
 /*@defines*/
-
-// torch's own threads, where its OpenMP is GNU's: new ones would compete with these while they spin
-typedef void Parallel(void (*)(void*), void*, unsigned, unsigned);
-#if defined(__linux__)
-extern "C" Parallel GOMP_parallel __attribute__((weak));
-#else
-constexpr Parallel* GOMP_parallel = nullptr;
-#endif
 
 namespace {
 
@@ -276,39 +264,7 @@ void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* c
   }
 }
 
-// ------------------------------------------------------------------ threads
-
-template <class Work>
-void parallel(N items, N threads, Work work) {
-  struct Loop {
-    Work& work;
-    N items;
-    std::atomic<N> next{0};
-    std::atomic<bool> failed{false};
-    std::exception_ptr error;  // the first one; it must not leave its thread
-    static void run(void* p) {
-      Loop& loop = *(Loop*)p;
-      try {
-        for (N i; !loop.failed && (i = loop.next++) < loop.items;) loop.work(i);
-      } catch (...) {
-        if (!loop.failed.exchange(true)) loop.error = std::current_exception();
-      }
-    }
-  } loop{work, items};
-  if (threads > items) threads = items;
-  if (threads > 1 && GOMP_parallel) GOMP_parallel(Loop::run, &loop, threads, 0);
-  else {
-    std::vector<std::thread> pool;
-    pool.reserve(threads);
-    try {
-      while ((N)pool.size() < threads - 1) pool.emplace_back(Loop::run, &loop);
-    } catch (const std::exception&) {  // no more threads to be had: those there do the work
-    }
-    Loop::run(&loop);
-    for (auto& thread : pool) thread.join();
-  }
-  if (loop.error) std::rethrow_exception(loop.error);
-}
+// ------------------------------------------------------------------ all models
 
 void run(const Args& a, bool back) {
   const Shape s(a);
@@ -345,17 +301,7 @@ void run(const Args& a, bool back) {
   });
 }
 
-// 1 if there is no memory: nothing else is thrown here, and nothing may be thrown into Python
-int answer(const Args* a, bool back) noexcept {
-  try {
-    run(*a, back);
-    return 0;
-  } catch (const std::bad_alloc&) {
-  } catch (const std::length_error&) {  // more than a vector can ever hold
-  }
-  return 1;
-}
 }  // namespace
 
-extern "C" int urgates_forward(const Args* a) { return answer(a, false); }
-extern "C" int urgates_backward(const Args* a) { return answer(a, true); }
+extern "C" int urgates_forward(const Args* a) { return answer(run, a, false); }
+extern "C" int urgates_backward(const Args* a) { return answer(run, a, true); }

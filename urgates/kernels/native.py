@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 # ------------------------------------------------------------------ source
 
 
-def source(r: Recurrence) -> str:
+def source(r: Recurrence, template: Path = _HERE / "native.cpp") -> str:
     """The C++ source of one recurrence: the template with its gate spliced in."""
     gates = [head.name for head in r.layout if head.mixed]
     special = any(head.special for head in r.layout)
@@ -55,8 +55,8 @@ def source(r: Recurrence) -> str:
             for h in gates
         ],
     }
-    text = (_HERE / "native.cpp").read_text()
-    for name in ("vectors.h", "row.h"):
+    text = template.read_text()
+    for name in ("vectors.h", "threads.h", "row.h"):
         text = text.replace(f'#include "{name}"', (_HERE / name).read_text())
     for name, lines in splices.items():
         text = text.replace(f"/*@{name}*/", "\n".join(lines))

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from urgates.checks import positive_int
+from urgates.cores import RMA
 from urgates.lab.devices import choose_device
 from urgates.lab.jobs import Job
 from urgates.lab.learners.base import digits
-from urgates.lab.learners.networks import recurrent
+from urgates.lab.learners.networks import CELLS, features, recurrent
+from urgates.lab.learners.reconstruction import Reconstruction, reading
 from urgates.lab.learners.stacked import Stacked, StackedAdam
 from urgates.lab.protocol import Protocol
 from urgates.lab.tasks import Score
@@ -37,11 +39,22 @@ class Seen(NamedTuple):
     reward: Tensor  # [...] what it brought
 
 
+class Answer(NamedTuple):
+    """What an agent makes of what it sees."""
+
+    logits: Tensor  # [B, T, 4] of its next actions
+    value: Tensor  # [B, T] what it believes is still to come
+    hx: tuple[Tensor, ...]  # its states after the last step
+    costs: dict[str, Tensor]  # [B, T] each, what it learns beside; none unless asked
+
+
 class Agent(nn.Module):
     """Eyes, memory, a policy and a guess at what is to come.
 
+    `cell` is its memory: "lstm" or another recurrent layer, "dnc", "mem" (the RMA's core, which
+    makes z itself), or "rma" (that, and z must tell what was seen).
     `learner_options` of the protocol: `features`, how many the encoder gives; `convolutions`, the
-    channels of its two 3 x 3 layers (none: it is linear); `width` of the two heads.
+    channels of its two 3 x 3 layers (none: it is linear); `width` of z and of the two heads.
     """
 
     def __init__(self, protocol: Protocol, cell: str, gate: str):
@@ -49,30 +62,44 @@ class Agent(nn.Module):
         options = protocol.learner_options
         size, width = (positive_int(name, options[name]) for name in ("features", "width"))
         layers, channels, pixels = [], 3, _PIXELS
-        for wide in options.get("convolutions", ()):
+        for wide in (convolutions := tuple(options.get("convolutions", ()))):
             layers += [nn.Conv2d(channels, wide, 3, padding="same"), nn.ReLU()]
             channels, pixels = wide, wide * _PIXELS // 3
         self.eyes = nn.Sequential(*layers[:-1], nn.Flatten(), nn.Linear(pixels, size))
         inputs = size + len(ACTIONS) + 1
-        self.z = nn.Sequential(nn.Linear(inputs, 2 * width), nn.Tanh(), nn.Linear(2 * width, width))
-        self.policy = _head(width + protocol.hidden, width, len(ACTIONS))
+        known = {"width": width} if CELLS.get(cell) is RMA else {}
+        self.z = nn.Identity() if known else _head(inputs, 2 * width, width)
+        outputs = features(protocol, cell, **known) + (0 if known else width)
+        self.policy = _head(outputs, width, len(ACTIONS))
         self.value = _head(width + len(ACTIONS), width, 1)
-        self.rnn = recurrent(protocol, cell, gate, width)
+        self.rnn = recurrent(protocol, cell, gate, inputs if known else width, **known)
+        self.tells = Reconstruction(width, convolutions) if cell == "rma" else None
+        self.width = width
+        self.beside = ("reading_cost",) * bool(known) + (self.tells.names if self.tells else ())
 
     def features(self, seen: Seen) -> Tensor:
-        """z [B, T, width] of what is seen [B, T]."""
+        """z [B, T, width] of what is seen [B, T], or what it is made of if the memory makes it."""
         shape = seen.action.shape
         pixels = seen.pixels.flatten(0, len(shape) - 1).permute(0, 3, 1, 2).float() / 255
         code = self.eyes(pixels).unflatten(0, shape)
         before = nn.functional.one_hot(seen.action, len(ACTIONS)).to(code)
         return self.z(torch.cat([code, before, seen.reward[..., None]], -1))
 
-    def forward(self, seen: Seen, hx: tuple[Tensor, Tensor]):
-        """Logits [B, T, 4], values [B, T], and the states after the last step."""
-        z = self.features(seen)
-        h, hx = self.rnn(z, hx)
-        logits = self.policy(torch.cat([z, h], -1))
-        return logits, self.value(torch.cat([z, logits.detach()], -1))[..., 0], hx
+    def forward(self, seen: Seen, hx: tuple | None = None, learning: bool = False) -> Answer:
+        """Look at some steps [B, T], from states hx or from the start; with costs if `learning`."""
+        x = self.features(seen)
+        y, hx = self.rnn(x, hx)
+        known = y if isinstance(self.rnn, RMA) else torch.cat([x, y], -1)
+        z, logits = known[..., : self.width], self.policy(known)
+        value = self.value(torch.cat([z, logits.detach()], -1))[..., 0]
+        return Answer(logits, value, hx, self._costs(seen, y) if learning else {})
+
+    def _costs(self, seen: Seen, y: Tensor) -> dict[str, Tensor]:
+        if not isinstance(self.rnn, RMA):
+            return {}
+        z, h, _ = self.rnn.parts(y)
+        costs = {"reading_cost": reading(self.rnn.queries(h)[1])}
+        return costs if self.tells is None else costs | self.tells(z, *seen)
 
 
 def _head(inputs: int, width: int, outputs: int) -> nn.Module:
@@ -121,6 +148,7 @@ class ActorCritic(Stacked):
         self.parameters, _ = stack_module_state(agents)
         self.agent = agents[0].eval()
         self.rnn = self.agent.rnn
+        self.scores = (*ActorCritic.scores, *map(Score, self.agent.beside))
         self.worlds = [Match(self.rules, self.protocol.batch, s, self.device) for s in self.seeds]
         self.adam = StackedAdam(self.parameters, self.rates, betas=(0.0, 0.95), eps=1e-6)
         self.step = 0
@@ -131,16 +159,16 @@ class ActorCritic(Stacked):
             torch.manual_seed(seed)
             return Agent(job.protocol, job.cell, job.gate).to(self.device)
 
-    def forward(self, seen: Seen, hx, parameters: dict[str, Tensor] | None = None):
+    def forward(
+        self, seen: Seen, hx: tuple | None = None, parameters: dict[str, Tensor] | None = None,
+        learning: bool = False,
+    ) -> Answer:  # fmt: skip
         """Every agent on its own [M, B, T]."""
-        return vmap(lambda p, seen, hx: functional_call(self.agent, p, (seen, hx)))(
-            parameters or self.parameters, seen, hx
-        )
 
-    def _states(self) -> tuple[Tensor, Tensor]:
-        M, B = len(self.seeds), self.protocol.batch
-        zeros = torch.zeros(M, 1, B, self.protocol.hidden, device=self.device)
-        return zeros, zeros
+        def one(p: dict[str, Tensor], seen: Seen, hx: tuple | None) -> Answer:
+            return functional_call(self.agent, p, (seen, hx, learning))
+
+        return vmap(one, (0, 0, None if hx is None else 0))(parameters or self.parameters, seen, hx)
 
     # ---------------------------------------------------------------- playing
 
@@ -152,12 +180,12 @@ class ActorCritic(Stacked):
             world.episode[:] = episode - 1
         pixels = torch.stack([world.restart() for world in self.worlds])
         action, reward = (torch.zeros(pixels.shape[:2], device=self.device) for _ in range(2))
-        action, alive, hx, steps = action.long(), action == 0, self._states(), []
+        action, alive, hx, steps = action.long(), action == 0, None, []
         last = torch.zeros_like(reward)
         for t in range(self.rules.steps):
             seen = Seen(pixels, action, reward)
             now = Seen(*(part.unsqueeze(2) for part in seen))
-            logits, _, hx = self.forward(now, hx, parameters)
+            logits, _, hx, _ = self.forward(now, hx, parameters)
             chances = logits[:, :, 0].softmax(-1).cumsum(-1)[..., :-1]
             action = (luck[..., t, None] > chances).sum(-1)
             frames = [w.step(a) for w, a in zip(self.worlds, action, strict=True)]
@@ -188,10 +216,12 @@ class ActorCritic(Stacked):
     def advance(self) -> dict[str, Tensor]:
         """Play B episodes of every agent, and learn from them once; scores [M]."""
         played = self.play(self.step)
-        logits, value, _ = self.forward(played.seen, self._states())
+        logits, value, _, costs = self.forward(played.seen, learning=True)
         for out in (logits, value):
             out.register_hook(lambda gradient: gradient.clamp(-_LARGEST, _LARGEST))
         loss, entropy = self._loss(played, logits, value)
+        costs = {name: (cost * played.alive).sum(2).mean(1) for name, cost in costs.items()}
+        loss = sum(costs.values(), loss)
         for p in self.parameters.values():
             p.grad = None
         loss.sum().backward()
@@ -204,6 +234,7 @@ class ActorCritic(Stacked):
             "last_phase": played.last.mean(1),
             "reward": played.reward.sum(2).mean(1),
             "entropy": entropy.detach(),
+            **{name: cost.detach() for name, cost in costs.items()},
         }
 
     def _loss(self, played: Episodes, logits: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

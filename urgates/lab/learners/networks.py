@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from urgates import starts
 from urgates.checks import choice
-from urgates.cores import RMC
+from urgates.cores import DNC, RMA, RMC
 from urgates.gates import gate as find_gate
 from urgates.lab.protocol import Protocol
 from urgates.rnn import GRU, LSTM
@@ -17,15 +17,19 @@ CELLS = {
     "gru": GRU,
     "gru-no-reset": partial(GRU, keep_reset=False),
     "rmc": RMC,  # hidden units are those of a slot
+    "mem": RMA,  # without reconstruction, which an agent adds: "rma"
+    "rma": RMA,
+    "dnc": DNC,
 }
 
 
 def recurrent(
-    protocol: Protocol, cell: str, gate: str, input_size: int, num_layers: int = 1
+    protocol: Protocol, cell: str, gate: str, input_size: int, num_layers: int = 1, **known
 ) -> LSTM | GRU:
     """Recurrent layers, batch first, whose weights and gates start as the protocol says.
 
-    `learner_options` of the protocol may have a cell's own arguments under its name.
+    `learner_options` of the protocol may have a cell's own arguments under its name; `known` are
+    those that follow from others.
     """
     make = CELLS[choice("cell", cell, CELLS)]
     # A GRU's gate starts at 0, as torch's does (the paper does not say).
@@ -33,7 +37,7 @@ def recurrent(
     if find_gate(gate).auxiliary and protocol.variant_bias is not None:
         forget_bias = protocol.variant_bias
     options = {} if cell.startswith("gru") else {"forget_bias": forget_bias}
-    options |= protocol.learner_options.get(cell, {})
+    options |= dict(**protocol.learner_options.get(cell, {}), **known)
     if num_layers > 1:
         options["num_layers"] = num_layers
     if cell in protocol.zoneout:
@@ -51,10 +55,12 @@ def recurrent(
     return rnn
 
 
-def features(protocol: Protocol, cell: str) -> int:
-    """How many numbers a step of the recurrent layers gives: hidden units, of all slots if any."""
-    slots = getattr(CELLS[choice("cell", cell, CELLS)], "slots", 1)
-    return protocol.hidden * protocol.learner_options.get(cell, {}).get("slots", slots)
+def features(protocol: Protocol, cell: str, **known) -> int:
+    """How many numbers a step of the layers gives that `recurrent` makes: hidden units or more."""
+    layer = CELLS[choice("cell", cell, CELLS)]
+    if layer in (DNC, RMA, RMC):
+        return layer.outputs(protocol.hidden, **protocol.learner_options.get(cell, {}), **known)
+    return protocol.hidden
 
 
 class Network(nn.Module):

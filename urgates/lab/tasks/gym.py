@@ -15,7 +15,8 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from urgates.lab.tasks.match import ACTIONS, PRESETS, SIGHT, Match, Rules
+from urgates.lab.tasks.match import PRESETS, Match, Rules
+from urgates.lab.tasks.rooms import ACTIONS, SIGHT
 
 _SIDE = 2 * SIGHT + 1
 IDS = {f"urgates/{name}": game for name, game in (

@@ -4,12 +4,11 @@ The grid worlds that Hung et al. (2018) released, as one tensor program for B co
 device: three phases with rooms of their own on a board of 7 rows and 11 columns, of which an agent
 sees 5 by 5 cells around itself.  What is drawn at random in an episode is a function of the seed,
 the copy and the episode alone.
-B copies, T steps of an episode; a cell is an index into the board with a margin of two cells.
+B copies, T steps of an episode; cells and rooms are those of rooms.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,114 +17,11 @@ import torch
 from torch import Tensor
 
 from urgates.checks import choice, refusal, require
+from urgates.lab.tasks import rooms
 from urgates.lab.tasks.base import draws, whole
+from urgates.lab.tasks.rooms import ACTIONS, ROWS, SIGHT, WIDTH, cell
 
-ROWS, COLUMNS, SIGHT = 7, 11, 2
-NORTH, SOUTH, WEST, EAST = ACTIONS = range(4)
-_WIDTH = COLUMNS + 2 * SIGHT
-_CELLS = (ROWS + 2 * SIGHT) * _WIDTH
 RESPAWN = 21  # frames after which an apple that was taken is back
-
-
-def cell(row: int, column: int) -> int:
-    """The index of a place on the board."""
-    return (row + SIGHT) * _WIDTH + column + SIGHT
-
-
-# ------------------------------------------------------------------ what a cell can hold
-
-BACKGROUND, WALL, PLAYER, APPLE, KEY, DOOR, HELD = range(7)
-PLAIN = (  # RGB
-    (204, 204, 204), (25, 25, 25), (228, 148, 109), (140, 178, 0), (159, 81, 44), (134, 206, 235),
-    (255, 255, 255),
-)  # fmt: skip
-THREE = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
-SIXTEEN = tuple(  # the colours of CGA, as in the 3D levels
-    (170, 85, 0) if n == 6 else tuple(170 * (n >> k & 1) + 85 * (n >> 3) for k in (2, 1, 0))
-    for n in range(16)
-)
-_PAINTED = len(PLAIN)  # a wall in a colour, by number; then squares, which one can step on
-_SQUARE = _PAINTED + len(THREE) + len(SIXTEEN)
-PALETTE = torch.tensor([*PLAIN, *2 * (THREE + SIXTEEN)], dtype=torch.uint8)
-_SOLID = torch.zeros(len(PALETTE), dtype=torch.bool)
-_SOLID[[WALL, DOOR, *range(_PAINTED, _SQUARE)]] = True
-
-# ------------------------------------------------------------------ the rooms
-# "#" wall, "@" where the player starts, "?" one of several places to start at, "o" a wall that
-# may be painted, "k" a place for the key, "d" the door, digits the squares
-
-_PASSIVE = """
-...........
-....ooo....
-....o@o....
-....ooo....
-...........
-...........
-...........
-"""
-_ACTIVE = """
-..ooooooo..
-..o.....o..
-..o.....o..
-..oo...oo..
-..o?????o..
-..o?????o..
-..ooooooo..
-"""
-_KEYS = _ACTIVE.replace("o", "#").replace("#.....#", "#kkkkk#")
-_DISTRACTOR = """
-###########
-#.........#
-#.........#
-#.........#
-#.........#
-#....@....#
-###########
-"""
-_CHOICE = """
-###########
-#.0..1..2.#
-#.........#
-#.........#
-####...####
-...#.@.#...
-...#####...
-"""
-_FOUR = _CHOICE.replace(".0..1..2.", "0..1.2..3")
-_DOOR = """
-...........
-...##d##...
-...#...#...
-...#.@.#...
-...#...#...
-...#####...
-...........
-"""
-_APPLES = [
-    cell(r, c) for r in range(1, 6) for c in range(1, 10) if (r + c) % 2 == 0 and (r, c) != (5, 5)
-]
-
-
-class Room(NamedTuple):
-    """A phase's board and its special places."""
-
-    board: Tensor  # [cells] uint8
-    marks: dict[str, list[int]]
-
-
-def room(drawing: str) -> Room:
-    """Read a drawing."""
-    board, marks = torch.full((_CELLS,), BACKGROUND, dtype=torch.uint8), {}
-    for r, line in enumerate(drawing.split()):
-        for c, sign in enumerate(line):
-            marks.setdefault(sign, []).append(cell(r, c))
-    board[marks.get("#", []) + marks.get("o", [])] = WALL
-    return Room(board, marks)
-
-
-GAMES: Mapping[str, tuple[str, str]] = {
-    "passive": (_PASSIVE, _CHOICE), "active": (_ACTIVE, _CHOICE), "key": (_KEYS, _DOOR),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,13 +52,13 @@ class Rules:
     baseline = None  # a reward has no loss to compare with
 
     def __post_init__(self):
-        choice("game", self.game, GAMES)
+        choice("game", self.game, rooms.GAMES)
         object.__setattr__(self, "frames", tuple(self.frames))
         fine = len(self.frames) == 3 and all(isinstance(n, int) and n >= 1 for n in self.frames)
         require("frames", fine, "be three whole numbers of at least 1", str(self.frames))
         choice("squares", self.squares, (3, 4))
         whole("apples", self.apples, 0)
-        most = len(_APPLES)
+        most = len(rooms.APPLES)
         require(
             "apples", self.apples <= most, f"be at most {most}, the cells for them", self.apples
         )
@@ -209,22 +105,20 @@ class Match:
     def __init__(self, rules: Rules, copies: int, seed: int = 0, device: str = "cpu"):
         self.rules, self.copies, self.seed = rules, whole("copies", copies, 1), seed
         self.device = torch.device(device)
-        first, last = GAMES[rules.game]
-        self.rooms = [room(first), room(_DISTRACTOR)]
-        self.rooms.append(room(_FOUR if rules.squares == 4 and last == _CHOICE else last))
+        self.rooms = rooms.of(rules.game, rules.squares)
         self._tables()
         B, new = self.copies, self._new
         self.episode = np.full(B, -1)
         self.frame, self.place = new(B), new(B)
         self.target, self.start, self.mark = new(B), new(B), new(B)
         self.colours = new(B, rules.squares)
-        self.grows = new(B, len(_APPLES), dtype=torch.bool)  # where apples are in this episode
-        self.back = new(B, len(_APPLES))  # the frame from which on an apple is there
+        self.grows = new(B, len(rooms.APPLES), dtype=torch.bool)  # where apples are in this episode
+        self.back = new(B, len(rooms.APPLES))  # the frame from which on an apple is there
         self.pays = new(B, dtype=torch.float32)
         self.has_key, self.chosen = new(B, dtype=torch.bool), new(B, dtype=torch.bool)
         self.done = torch.ones(B, dtype=torch.bool, device=self.device)
         self.last = new(B, dtype=torch.float32)  # reward of the last phase
-        self.board = new(B, _CELLS, dtype=torch.uint8)
+        self.board = new(B, rooms.CELLS, dtype=torch.uint8)
 
     def _new(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=self.device)
@@ -233,25 +127,20 @@ class Match:
         """Look-up tables on the device."""
         to = self.device
         self._boards = torch.stack([r.board for r in self.rooms]).to(to)
-        self._begins = torch.tensor([r.marks.get("@", [0])[0] for r in self.rooms], device=to)
+        self._begins = [r.begins[0] for r in self.rooms]
         first, last = self.rooms[0].marks, self.rooms[2].marks
-        self._places = torch.tensor(first.get("?", first.get("@")), device=to)
+        self._places = torch.tensor(self.rooms[0].begins, device=to)
         self._marks = torch.tensor(first.get("o") or first["k"], device=to)
-        self._squares = torch.tensor(
-            [last[str(n)][0] for n in range(9) if str(n) in last], device=to
-        )
+        self._squares = torch.tensor(self.rooms[2].squares, device=to)
         self._door = last.get("d", [0])[0]
-        self._apples = torch.tensor(_APPLES, device=to)
-        numbers = torch.full((_CELLS,), len(_APPLES), device=to)
-        numbers[self._apples] = torch.arange(len(_APPLES), device=to)
+        self._apples = torch.tensor(rooms.APPLES, device=to)
+        numbers = torch.full((rooms.CELLS,), len(rooms.APPLES), device=to)
+        numbers[self._apples] = torch.arange(len(rooms.APPLES), device=to)
         self._apple_at = numbers
-        self._moves = torch.tensor([-_WIDTH, _WIDTH, -1, 1], device=to)
-        sight = torch.arange(-SIGHT, SIGHT + 1, device=to)
-        self._window = (sight[:, None] * _WIDTH + sight).flatten()
-        self._palette, self._solid = PALETTE.to(to), _SOLID.to(to)
-        outside = torch.ones(ROWS + 2 * SIGHT, _WIDTH, dtype=torch.bool, device=to)
-        outside[SIGHT:-SIGHT, SIGHT:-SIGHT] = False
-        self._outside = outside.flatten()
+        self._moves = torch.tensor(rooms.STEPS, device=to)
+        self._window = torch.tensor(rooms.WINDOW, device=to)
+        self._palette, self._solid = rooms.PALETTE.to(to), rooms.SOLID.to(to)
+        self._outside = rooms.OUTSIDE.to(to)
         self._phases = torch.tensor(np.cumsum(self.rules.frames), device=to)
 
     # ---------------------------------------------------------------- an episode's beginning
@@ -280,9 +169,9 @@ class Match:
 
     def _lay_out(self, at: Tensor, drawn: Tensor) -> None:
         """Draw what is where in the episodes that begin: drawn [n, 64]."""
-        n, squares = len(_APPLES), self.rules.squares
+        n, squares = len(rooms.APPLES), self.rules.squares
         order = drawn[:, 22:38].argsort(1) if squares == 4 else drawn[:, 22:25].argsort(1)
-        first = len(THREE) if squares == 4 else 0
+        first = len(rooms.THREE) if squares == 4 else 0
         self.colours[at] = order[:, :squares] + first
         which = drawn[:, 40] % squares
         self.target[at] = self.colours[at].gather(1, which[:, None])[:, 0]
@@ -298,17 +187,17 @@ class Match:
         self.board[at] = self._boards[phase]
         self.place[at] = self.start[at] if phase == 0 else self._begins[phase]
         if phase == 0:
-            sign = KEY if self.rules.game == "key" else _PAINTED + self.target[at]
-            self.board[at, self.mark[at]] = torch.as_tensor(sign, device=self.device).to(
-                torch.uint8
-            )
+            sign = rooms.PAINTED + self.target[at]
+            sign = torch.full_like(sign, rooms.KEY) if self.rules.game == "key" else sign
+            self.board[at, self.mark[at]] = sign.to(torch.uint8)
         elif phase == 1:
-            codes = torch.where(self.grows[at], APPLE, BACKGROUND).to(torch.uint8)
+            codes = torch.where(self.grows[at], rooms.APPLE, rooms.BACKGROUND).to(torch.uint8)
             self.board[at[:, None], self._apples] = codes
         elif self.rules.game == "key":
-            self.board[at, self._door] = DOOR
+            self.board[at, self._door] = rooms.DOOR
         else:
-            self.board[at[:, None], self._squares] = (_SQUARE + self.colours[at]).to(torch.uint8)
+            codes = (rooms.SQUARE + self.colours[at]).to(torch.uint8)
+            self.board[at[:, None], self._squares] = codes
 
     # ---------------------------------------------------------------- a step
 
@@ -322,7 +211,7 @@ class Match:
         self.frame += 1
         moved = self.place + self._moves[action]
         code = self.board.gather(1, moved[:, None])[:, 0].long()
-        blocked = self._solid[code] & ~((code == DOOR) & self.has_key) | self._outside[moved]
+        blocked = self._solid[code] & ~((code == rooms.DOOR) & self.has_key) | self._outside[moved]
         self.place = torch.where(blocked, self.place, moved)
         first, second, third = self._phases.tolist()
         reward = self._new(self.copies, dtype=torch.float32)
@@ -371,28 +260,28 @@ class Match:
         self.back.scatter_(
             1, number, torch.where(taken[:, None], frame + RESPAWN, self.back.gather(1, number))
         )
-        shown = torch.where(self.grows & (self.back <= frame), APPLE, BACKGROUND).to(torch.uint8)
+        shown = torch.where(self.grows & (self.back <= frame), rooms.APPLE, rooms.BACKGROUND)
         rows = here.nonzero()[:, 0]
-        self.board[rows[:, None], self._apples] = shown[rows]
+        self.board[rows[:, None], self._apples] = shown[rows].to(torch.uint8)
         return torch.where(taken, self.pays, 0.0)
 
     def _choose(self, here: Tensor) -> Tensor:
         """What the squares pay on which copies stand; after one choice there are none."""
         code = self.board.gather(1, self.place[:, None])[:, 0].long()
-        choosing = here & (code >= _SQUARE)
+        choosing = here & (code >= rooms.SQUARE)
         at = choosing.nonzero()[:, 0]
         if len(at):
-            self.board[at[:, None], self._squares] = BACKGROUND
+            self.board[at[:, None], self._squares] = rooms.BACKGROUND
             self.chosen[at] = True
-        right = code - _SQUARE == self.target
+        right = code - rooms.SQUARE == self.target
         return torch.where(choosing, torch.where(right, self.rules.right, self.rules.wrong), 0.0)
 
     def _take_key(self, here: Tensor) -> None:
-        self.board[(here & self.has_key), cell(0, 5)] = WALL
+        self.board[(here & self.has_key), cell(0, 5)] = rooms.WALL
         found = here & (self.place == self.mark) & ~self.has_key
         at = found.nonzero()[:, 0]
-        self.board[at, self.mark[at]] = BACKGROUND
-        self.board[at, cell(0, 5)] = HELD  # shown for one frame
+        self.board[at, self.mark[at]] = rooms.BACKGROUND
+        self.board[at, cell(0, 5)] = rooms.HELD  # shown for one frame
         self.has_key |= found
 
     def _open(self, here: Tensor) -> Tensor:
@@ -403,14 +292,14 @@ class Match:
     def see(self) -> Tensor:
         """What each copy sees, [B, 5, 5, 3] uint8: itself in the middle."""
         codes = self.board.gather(1, self.place[:, None] + self._window)
-        codes[:, len(self._window) // 2] = PLAYER
+        codes[:, len(self._window) // 2] = rooms.PLAYER
         side = 2 * SIGHT + 1
         return self._palette[codes.int()].view(self.copies, side, side, 3)
 
     def picture(self, copy: int = 0, scale: int = 8) -> np.ndarray:
         """The whole board of a copy for people, [7·scale, 11·scale, 3] uint8."""
         board = self.board[copy].clone()
-        board[self.place[copy]] = PLAYER
-        shown = self._palette[board.int()].view(ROWS + 2 * SIGHT, _WIDTH, 3)
+        board[self.place[copy]] = rooms.PLAYER
+        shown = self._palette[board.int()].view(ROWS + 2 * SIGHT, WIDTH, 3)
         shown = shown[SIGHT:-SIGHT, SIGHT:-SIGHT].cpu().numpy()
         return shown.repeat(scale, 0).repeat(scale, 1)
