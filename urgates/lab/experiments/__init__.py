@@ -3,7 +3,7 @@
 from fnmatch import fnmatch
 
 from urgates.checks import choice, refusal, require
-from urgates.lab.experiments import forgetting, images, memory, text
+from urgates.lab.experiments import forgetting, images, memory, programs, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
@@ -14,7 +14,7 @@ STANDS_FOR = {"ptb": "wikitext103"}
 
 PROTOCOLS: dict[tuple[str, str], Protocol] = {
     (row.task, row.preset): row
-    for family in (memory, forgetting, images, text)
+    for family in (memory, forgetting, images, text, programs)
     for row in family.ROWS
 }
 
@@ -28,7 +28,8 @@ _NOTEBOOKS = {
     "ptb*": "33_language_modeling",
     "wikitext103*": "33_language_modeling",
     "forgetting*": "E1_synthetic_forgetting",
-}  # by task, of LSTMs
+    **{f"{category}*": "E3_program_execution" for category in programs.CATEGORIES},
+}  # by task, of LSTMs unless the task names another cell
 
 
 def protocol(task: str, preset: str) -> Protocol:
@@ -44,7 +45,8 @@ def protocol(task: str, preset: str) -> Protocol:
 def scale(protocol: Protocol) -> str:
     """Its size beside the paper's, where they differ: text, units, task length, lr × steps."""
     task = protocol.task.partition("-")[0]
-    full = PROTOCOLS.get((STANDS_FOR.get(task, task), "paper"), protocol)
+    fulls = ((name, "paper") for name in (protocol.task, STANDS_FOR.get(task, task)))
+    full = next((PROTOCOLS[key] for key in fulls if key in PROTOCOLS), protocol)
     pairs = {
         "H": (protocol.hidden, full.hidden),
         "N": (protocol.make_task().length, full.make_task().length),
@@ -57,7 +59,8 @@ def scale(protocol: Protocol) -> str:
 
 def notebook(task: str, cell: str = "lstm") -> str:
     """The one notebook that reads the runs of a task; ValueError if it is not one."""
-    found = [home for tasks, home in _NOTEBOOKS.items() if fnmatch(task, tasks) and cell == "lstm"]
+    own = cell == "lstm" or task.endswith(f"-{cell}")
+    found = [home for tasks, home in _NOTEBOOKS.items() if own and fnmatch(task, tasks)]
     if not found:
         raise refusal("notebook", f"be given for {task} with {cell}", "none", "several may read it")
     return found[0]
