@@ -3,7 +3,7 @@
 from fnmatch import fnmatch
 
 from urgates.checks import choice, refusal, require
-from urgates.lab.experiments import forgetting, images, memory, text
+from urgates.lab.experiments import forgetting, images, match, memory, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
@@ -14,7 +14,7 @@ STANDS_FOR = {"ptb": "wikitext103"}
 
 PROTOCOLS: dict[tuple[str, str], Protocol] = {
     (row.task, row.preset): row
-    for family in (memory, forgetting, images, text)
+    for family in (memory, forgetting, images, text, match)
     for row in family.ROWS
 }
 
@@ -28,7 +28,9 @@ _NOTEBOOKS = {
     "ptb*": "33_language_modeling",
     "wikitext103*": "33_language_modeling",
     "forgetting*": "E1_synthetic_forgetting",
-}  # by task, of LSTMs
+    "active-5*": "E2_more_reinforcement_learning",
+    **dict.fromkeys(("passive*", "active*"), "34_reinforcement_learning"),
+}  # by task, of LSTMs unless the task names another cell
 
 
 def protocol(task: str, preset: str) -> Protocol:
@@ -57,7 +59,8 @@ def scale(protocol: Protocol) -> str:
 
 def notebook(task: str, cell: str = "lstm") -> str:
     """The one notebook that reads the runs of a task; ValueError if it is not one."""
-    found = [home for tasks, home in _NOTEBOOKS.items() if fnmatch(task, tasks) and cell == "lstm"]
+    own = cell == "lstm" or task.endswith(f"-{cell}")
+    found = [home for tasks, home in _NOTEBOOKS.items() if own and fnmatch(task, tasks)]
     if not found:
         raise refusal("notebook", f"be given for {task} with {cell}", "none", "several may read it")
     return found[0]
