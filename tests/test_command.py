@@ -228,6 +228,8 @@ def test_every_task_s_notebook_is_there():
             assert places.find([experiments.notebook(task)], root=ROOT), task
     assert experiments.notebook("wikitext103-tmax8") == "33_language_modeling"
     assert experiments.notebook("forgetting-split") == "E1_synthetic_forgetting"
+    assert experiments.notebook("active-1-rma", "rma") == "34_reinforcement_learning"
+    assert experiments.notebook("active-5-dnc", "dnc") == "E2_more_reinforcement_learning"
 
 
 def test_without_stored_runs_the_whole_book_says_what_it_leaves_out(main, monkeypatch):

@@ -111,7 +111,7 @@ class DNC(Stepwise):
         others = 1 - torch.eye(N, dtype=x.dtype, device=x.device)
 
         def advance(x_t: Tensor, s: State, held: Tensor | None):
-            new = controller(torch.cat([x_t, s.reads.flatten(1)], -1), s.h, s.c)
+            new = controller((x_t, s.reads.flatten(1)), s.h, s.c)
             h, c = self._clipped(new.h), self._clipped(new.c)
             said = self.says(h)
             usage = used(s, said.free)
@@ -131,8 +131,8 @@ class DNC(Stepwise):
     def _clipped(self, y: Tensor) -> Tensor:
         return y if self.clip is None else y.clamp(-self.clip, self.clip)
 
-    def _fed(self, x: Tensor, y: Tensor, reads: Tensor) -> Tensor:
-        return torch.cat([x, reads.flatten(2)], -1)
+    def _fed(self, x: Tensor, y: Tensor, reads: Tensor) -> tuple[Tensor, ...]:
+        return x, reads.flatten(2)
 
     def extra_repr(self) -> str:
         """Sizes and gate, for `print(module)`."""

@@ -92,8 +92,8 @@ class RMA(Stepwise):
             back = torch.cat([s.h, s.reads.flatten(1)], -1)
             z = self.z_out(torch.tanh(x_t + linear(back, w_back)))
             (h_1, h_2), (c_1, c_2) = s.h.chunk(2, -1), s.c.chunk(2, -1)
-            low = lower(z, h_1, c_1)
-            high = upper(torch.cat([low.h, z], -1), h_2, c_2)
+            low = lower((z,), h_1, c_1)
+            high = upper((low.h, z), h_2, c_2)
             h, c = torch.cat([low.h, high.h], -1), torch.cat([low.c, high.c], -1)
             reads = read(memory, lengths, *self.queries(h), self.top)
             write(memory, lengths, s.t % self.memory_rows, z.detach(), held)
@@ -102,8 +102,8 @@ class RMA(Stepwise):
 
         return inputs, state._replace(memory=memory), advance
 
-    def _fed(self, x: Tensor, y: Tensor, reads: Tensor) -> Tensor:
-        return y[..., : self.width]
+    def _fed(self, x: Tensor, y: Tensor, reads: Tensor) -> tuple[Tensor, ...]:
+        return (y[..., : self.width],)
 
     def extra_repr(self) -> str:
         """Sizes and gate, for `print(module)`."""

@@ -5,7 +5,7 @@ I inputs, H hidden units of a cell, B batch, T time steps; each tensor of a stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -66,7 +66,7 @@ class Stepwise(nn.Module):
         """
         raise NotImplementedError
 
-    def _fed(self, x: Tensor, y: Tensor, reads: Tensor) -> Tensor:
+    def _fed(self, x: Tensor, y: Tensor, reads: Tensor) -> tuple[Tensor, ...]:
         """What the first cell was fed: of inputs, outputs and the reads before [T, B, …]."""
         raise NotImplementedError
 
@@ -179,10 +179,18 @@ class Stepwise(nn.Module):
         return f"{self.input_size}, {self.hidden_size}, gate={self.gate.name!r}"
 
 
-def stepper(cell: LSTMCell, like: Tensor) -> Callable[[Tensor, Tensor, Tensor], Step]:
-    """A cell's step of input, h and c [..., ·] in the type of `like`; its biases are added once."""
+def stepper(cell: LSTMCell, like: Tensor) -> Callable[[Sequence[Tensor], Tensor, Tensor], Step]:
+    """A cell's step of its inputs (side by side), h and c [..., ·], in the type of `like`.
+
+    What depends on the weights alone is computed once, and a step's product is one.
+    """
     w_x, b, w_h, b_u = cell._weights("", like)
-    return lambda x, h, c: step(cell.recurrence, linear(x, w_x, b), linear(h, w_h), b_u, h, c)
+    w = torch.cat([w_x, w_h], -1)
+
+    def advance(inputs: Sequence[Tensor], h: Tensor, c: Tensor) -> Step:
+        return step(cell.recurrence, b, linear(torch.cat([*inputs, h], -1), w), b_u, h, c)
+
+    return advance
 
 
 def _held(new: Any, old: Any, keep: Tensor) -> Any:

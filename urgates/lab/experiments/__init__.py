@@ -3,7 +3,7 @@
 from fnmatch import fnmatch
 
 from urgates.checks import choice, refusal, require
-from urgates.lab.experiments import forgetting, images, memory, programs, text
+from urgates.lab.experiments import forgetting, images, match, memory, programs, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
@@ -14,7 +14,7 @@ STANDS_FOR = {"ptb": "wikitext103"}
 
 PROTOCOLS: dict[tuple[str, str], Protocol] = {
     (row.task, row.preset): row
-    for family in (memory, forgetting, images, text, programs)
+    for family in (memory, forgetting, images, text, match, programs)
     for row in family.ROWS
 }
 
@@ -28,6 +28,8 @@ _NOTEBOOKS = {
     "ptb*": "33_language_modeling",
     "wikitext103*": "33_language_modeling",
     "forgetting*": "E1_synthetic_forgetting",
+    "active-5*": "E2_more_reinforcement_learning",
+    **dict.fromkeys(("passive*", "active*"), "34_reinforcement_learning"),
     **{f"{category}*": "E3_program_execution" for category in programs.CATEGORIES},
 }  # by task, of LSTMs unless the task names another cell
 
