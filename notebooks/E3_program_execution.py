@@ -48,8 +48,6 @@ device: str = "auto"  # auto, cpu or cuda
 limit_minutes: float = 0.0  # stop training after so long, to be resumed; 0 is no limit
 
 # %% tags=["nbval-ignore-output"]
-import re
-
 import numpy as np
 import pandas as pd
 import torch
@@ -121,8 +119,8 @@ for row, held, (text, wanted) in zip(x, task.held(x), task.show(x, target), stri
 
 # %%
 texts = [text for text, _ in task.show(*task.batch(seed=1, step=1, batch_size=2_000))]
-sizes = {"digits": [len(re.findall(r"\d+", text)[-1]) for text in texts]}
-sizes = pd.DataFrame(sizes | {"operations": [1 + text.count("(") for text in texts]})
+sizes = [(programs.operations(text), programs.digits(text)) for text in texts]
+sizes = pd.DataFrame(sizes, columns=["operations", "digits"])
 pd.crosstab(sizes.operations, sizes.digits, normalize=True).round(3)
 
 # %% [markdown]
@@ -130,14 +128,16 @@ pd.crosstab(sizes.operations, sizes.digits, normalize=True).round(3)
 #
 # Characters of programs (least, mean, most) and of answers, at full size; `constant` is the
 # accuracy of always giving the same answer, the most frequent digit at each place. Beside them what
-# the generator of Santoro et al. writes:
+# the generator of Santoro et al. writes; the last rows are this page's own size:
 
 # %%
-rows = {key: programs.statistics(Programs(*key)) for key in RELEASED.index}
+own = [(category, task.length, task.nesting) for category in CATEGORIES]
+rows = {key: programs.statistics(Programs(*key)) for key in [*RELEASED.index, *own]}
 ours = pd.DataFrame(rows).T.rename_axis(RELEASED.index.names)
-assert (abs(ours.constant - RELEASED.constant) < 0.005).all()
-assert (abs(ours / RELEASED - 1).drop(columns="constant") < 0.01).all(axis=None)
-beside = pd.concat({"ours": ours.round(3), "released": RELEASED}, axis=1)
+known = ours.loc[RELEASED.index]
+assert (abs(known.constant - RELEASED.constant) < 0.005).all()
+assert (abs(known / RELEASED - 1).drop(columns="constant") < 0.01).all(axis=None)
+beside = pd.concat({"ours": ours.round(3), "released": RELEASED.reindex(ours.index)}, axis=1)
 beside.swaplevel(axis=1)[RELEASED.columns]
 
 # %% [markdown]
@@ -340,29 +340,32 @@ bench.claim("G76", programs.lstm_is_ahead(even), ours, every)
 # %% [markdown]
 # ## Which digits are right?
 #
-# By place in the answer, the first digit is 1. The first is easy to guess (the dashed line), and
-# the last of a sum depends on last digits alone; between them carries count.
+# By place in the answer, the first digit is 1. Dashed is always the most frequent digit of that
+# place. The first digit of a sum tells how large it is; its last depends on last digits alone, and
+# takes arithmetic modulo ten.
 # Stored when the models were at hand; they are too large to be kept:
 
 # %%
 shares = bench.table("shares", lambda: program_answers.shares(groups, bench.runs_folder))
 shares = shares.assign(accuracy=shares.right / shares.asked)
 guesses = {c: g.assign(at=g.place, accuracy=g.right / g.asked) for c, g in constants.items()}
+places, mixed = (shares[shares.by == by] for by in ("place", "characters"))
+by_place = places.groupby(["cell", "category", "at"], sort=False)[["right", "asked"]].sum()
+(by_place.right / by_place.asked).unstack().round(3)
 
 # %% tags=["hide-input"]
-places = shares[shares.by == "place"]
 fig, plotted = program_figures.panels(places, "at", "accuracy", "place in the answer", guesses)
 bench.save(fig, "places", data=plotted, paper="§E.3", runs=groups)
 
 # %% [markdown]
 # ## How long a program can be executed?
 #
-# Programs of all sizes that training may draw. The shortest were seen in training, as there are few
-# of them: there a right answer may be remembered.
+# Programs of all sizes that training may draw, a line for each number of digits (beside it). The
+# shortest were seen in training, as there are few of them: there a right answer may be remembered.
 
 # %% tags=["hide-input"]
-sizes = shares[shares.by == "characters"]
-fig, plotted = program_figures.panels(sizes, "at", "accuracy", "characters of the program")
+characters = "characters of the program"
+fig, plotted = program_figures.panels(mixed, "at", "accuracy", characters, apart="digits")
 bench.save(fig, "characters", data=plotted, paper="§E.3", runs=groups)
 
 # %% [markdown]

@@ -41,6 +41,13 @@ def test_a_constant_answer_is_counted_by_hand():
     assert numbers["mean"] == pytest.approx(np.mean(sizes))
 
 
+def test_sizes_are_read_off_a_program():
+    for length, nesting in ((1, 1), (3, 2), (2, 4)):
+        task = Programs("program", length, nesting, curriculum="full")
+        for text, _ in task.show(*task.batch(1, 1, 50)):
+            assert (programs.digits(text), programs.operations(text)) == (length, nesting)
+
+
 # ------------------------------------------------------------------ what is read of runs
 
 
@@ -221,7 +228,7 @@ def test_models_are_those_of_the_best_validation(trained):
     for (_, row), expected in zip(places.iterrows(), programs.accuracies(groups).test, strict=True):
         assert row.right / row.asked == pytest.approx(expected, abs=1e-6)
     mixed = shares[shares.by == "characters"]
-    assert set(mixed["at"][mixed.category == "addition"]) == {3, 7}
+    assert set(mixed["at"][mixed.category == "addition"]) == {3, 7} and set(mixed.digits) == {1}
     _, target = protocol("addition", "smoke").make_task().batch(0, 0, 500)
     assert mixed.asked[(mixed.category == "addition") & (mixed.seed == 1)].sum() == (
         (target >= 0).sum()
@@ -307,6 +314,15 @@ def test_panels_show_the_median_and_the_range_of_seeds():
     assert fig.axes[3].get_title() == "Addition, RMC"
     assert fig.axes[3].lines[-1].get_ydata().tolist() == [0.5, 0.1]
     assert not fig.axes[1].lines[-1].get_linestyle() == "--"
+
+
+def test_points_of_a_gate_are_parted_into_lines():
+    rows = [("addition", "lstm", "-", 1, 10 * n + k, 0.1, n) for n in (1, 2) for k in (3, 4, 5)]
+    frame = pd.DataFrame(rows, columns=[*programs.KEY, "at", "accuracy", "digits"])
+    fig, plotted = program_figures.panels(frame, "at", "accuracy", "place", apart="digits")
+    assert [line.get_xdata().tolist() for line in fig.axes[0].lines] == [[13, 14, 15], [23, 24, 25]]
+    assert [text.get_text() for text in fig.axes[0].texts] == ["1", "2"]
+    assert plotted.digits.tolist() == [1] * 3 + [2] * 3
 
 
 def test_a_network_is_read_from_its_checkpoint(trained):

@@ -19,7 +19,7 @@ from torch import Tensor
 from urgates.lab.book.clock import stopwatch, threads, turn_about
 from urgates.lab.book.timing import where
 from urgates.lab.experiments import protocol
-from urgates.lab.experiments.programs import CELLS, GATES, KEY, category
+from urgates.lab.experiments.programs import CELLS, GATES, KEY, category, digits
 from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import Network
 from urgates.lab.learners.supervised import Stack
@@ -61,25 +61,26 @@ def shares(groups: Iterable[Runs], folder: Path, batches: int = 4) -> pd.DataFra
     that no seed was trained on, though there are few short programs, and those were seen.
 
     Returns:
-        Columns category, cell, gate, seed, by, at, right, asked; `batches` of 500 programs each.
+        Columns category, cell, gate, seed, by, digits (of the program's numbers), at, right,
+        asked; `batches` of 500 programs each.
     """
     rows = []
     for key, network, task in models(groups, folder):
         counts: dict[tuple, np.ndarray] = {}
         for x, target in islice(task.evaluate_batches("test", BATCH), batches):
             for place, both in enumerate(np.stack(answered(network, x, target)).sum(1).T):
-                at = "place", 1 + place
+                at = "place", task.length, 1 + place
                 counts[at] = counts.get(at, 0) + both
         for step in range(batches):
             x, target = task.batch(0, step, BATCH)
             found = np.stack(answered(network, x, target)).sum(2)
-            sizes = x.sum((1, 2)).int().numpy()
-            for size in np.unique(sizes):
-                at = "characters", int(size)
-                counts[at] = counts.get(at, 0) + found[:, sizes == size].sum(1)
-        for (by, at), (asked, right) in sorted(counts.items()):
-            rows.append(key | {"by": by, "at": at, "right": int(right), "asked": int(asked)})
-    return pd.DataFrame(rows, columns=[*KEY, "by", "at", "right", "asked"])
+            for (program, _), both in zip(task.show(x, target), found.T, strict=True):
+                at = "characters", digits(program), len(program)
+                counts[at] = counts.get(at, 0) + both
+        for at, both in sorted(counts.items()):
+            named = dict(zip(("by", "digits", "at"), at, strict=True))
+            rows.append(key | named | dict(zip(("asked", "right"), map(int, both), strict=True)))
+    return pd.DataFrame(rows, columns=[*KEY, "by", "digits", "at", "right", "asked"])
 
 
 def failures(

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from urgates.lab.book import unit_figures
 from urgates.lab.book import units as of_units
@@ -26,6 +28,7 @@ def panels(
     y: str,
     label: str,
     levels: Mapping[str, float | pd.DataFrame] | None = None,
+    apart: str = "",
 ) -> tuple[Figure, pd.DataFrame]:
     """Two rows of three panels, an LSTM's above an RMC's: medians over seeds, and their range.
 
@@ -33,32 +36,43 @@ def panels(
         frame: columns category, cell, gate, seed, `x` and `y`, an accuracy.
         label: of the horizontal axes.
         levels: by category what to compare with, dashed: an accuracy, or columns `x` and `y`.
+        apart: a column that parts the points of a gate into lines, each named where it ends.
     Returns:
-        The figure, and columns category, cell, gate, `x`, median, low, high.
+        The figure, and columns category, cell, gate, `apart`, `x`, median, low, high.
     """
-    keys = [*KEY[:3], x]
+    keys = [*KEY[:3], *filter(None, [apart]), x]
     found = frame.groupby(keys, sort=False)[y].agg(["median", "min", "max"]).reset_index()
     found = found.rename(columns={"min": "low", "max": "high"})
     fig, axes = subplots(2, 3, size=(9.6, 5.4), sharey="col")
     for row, cell in zip(axes, CELLS, strict=True):
         for ax, kind in zip(row, CATEGORIES, strict=True):
             here = found[(found.category == kind) & (found.cell == cell)]
-            for gate, part in here.groupby("gate", sort=False):
-                look, part = style(gate), part.sort_values(x)
-                every = max(1, len(part) // 6)
-                ax.plot(part[x], part["median"], **look, lw=1.6, ms=4, markevery=every)
-                ax.fill_between(part[x], part.low, part.high, color=look["color"], alpha=0.12, lw=0)
+            for _, line in here.groupby(apart or (lambda _: 0)):
+                _lines(ax, line.sort_values(x), x)
+                if apart:
+                    last = line.loc[line[x].idxmax()]
+                    beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                    ax.annotate(str(last[apart]), (last[x], last["median"]), color="0.3", **beside)
             match (levels or {}).get(kind):
                 case pd.DataFrame() as line:
                     ax.plot(line[x], line[y], **_DASHED)
                 case float(height):
                     ax.axhline(height, **_DASHED)
             ax.set_title(f"{kind.capitalize()}, {cell.upper()}")
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         row[0].set_ylabel("accuracy [share of characters]")
     for ax in axes[1]:
         ax.set_xlabel(label)
     legend(fig, dict.fromkeys(found.gate))
     return fig, found
+
+
+def _lines(ax: Axes, found: pd.DataFrame, x: str) -> None:
+    """A line for each gate, and a band from its lowest seed to its highest."""
+    for gate, part in found.groupby("gate", sort=False):
+        look, every = style(gate), max(1, len(part) // 6)
+        ax.plot(part[x], part["median"], **look, lw=1.6, ms=4, markevery=every)
+        ax.fill_between(part[x], part.low, part.high, color=look["color"], alpha=0.12, lw=0)
 
 
 def time_scales(groups: Iterable[Runs], length: int) -> tuple[Figure, pd.DataFrame]:

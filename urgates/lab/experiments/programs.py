@@ -4,6 +4,7 @@ Accuracies are shares of the characters of answers to programs of full size that
 on.  A panel is a category with a cell; a run is one (gate, seed) of it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -130,6 +131,16 @@ def statistics(task: Programs, count: int = 20_000) -> dict[str, float]:
         "answer": found.asked.sum() / len(sizes),
         "constant": found.right.sum() / found.asked.sum(),
     }
+
+
+def digits(program: str) -> int:
+    """How many digits the numbers of a program have."""
+    return len(re.findall(r"\d+", program)[-1])
+
+
+def operations(program: str) -> int:
+    """How deep a program is nested."""
+    return 1 + program.count("(")
 
 
 def _full(task: Programs, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
