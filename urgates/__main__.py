@@ -161,6 +161,16 @@ def _links(_: argparse.Namespace) -> int:
     return 0
 
 
+def _site(options: argparse.Namespace) -> int:
+    places.find()  # or there is no book
+    from urgates.lab.book.site import build
+
+    root = places.checkout()
+    site = build.build(Path(options.out or root / "runs/site").absolute(), root)
+    print("\n".join([*site.problems, str(site)]))
+    return int(bool(site.problems))
+
+
 def _refresh_readme() -> str:
     """Write README's generated parts anew; returns the scoreboard."""
     from urgates.lab.book import claims, notebooks
@@ -287,6 +297,9 @@ _EXAMPLES = {
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
     "claims": "example:\n  urgates claims",
     "links": "example:\n  urgates links",
+    "site": "examples:\n  urgates site\n  urgates site --out ~/public_html/urgates\n\n"
+    "It needs the extra [site]. Dead links, requests to other hosts and pages of more than 2 MB\n"
+    "are told, and make the exit code 1.",
     "data": "examples:\n  urgates data mnist ptb\n  URGATES_DATA=/data urgates data\n\n"
     "Files lie below $URGATES_DATA, or else in your cache folder. One that is not as published is\n"
     "refused; URGATES_DATA_UNCHECKED=mnist,cifar10 names those to take as they are.",
@@ -324,6 +337,8 @@ def _parser() -> _Parser:
     _add_time(command(_time, "time", "time layers turn about with torch's of the same size"))
     command(_claims, "claims", "print the scoreboard and refresh README.md's part of it")
     command(_links, "links", "write neighbours and verdicts below the title of every notebook")
+    site = command(_site, "site", "make the book as a static site that needs no network")
+    site.add_argument("--out", metavar="DIR", help="where to (default: runs/site)")
     data = command(_data, "data", "download data sets, and compare them with the published ones")
     data.add_argument(
         "names", nargs="*", metavar="NAME", type=_one_of("mnist", "cifar10", "ptb", "wikitext103"),

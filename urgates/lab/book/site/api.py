@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from importlib import import_module
+from itertools import pairwise
 from types import ModuleType
 
 MODULES = (
@@ -65,8 +66,8 @@ def _directive(module: str, name: str) -> str:
         return f".. autoclass:: {module}.{name}\n{own}"
     if inspect.isroutine(value):
         return f".. autofunction:: {module}.{name}"
-    text = inspect.cleandoc(described(module, name))
-    return f".. py:data:: {module}.{name}\n\n" + "\n".join(f"   {part}" for part in text.split("\n"))
+    lines = [f"   {part}" for part in text(module, name).split("\n")]
+    return "\n".join([f".. py:data:: {module}.{name}", "", *lines])
 
 
 def described(module: str, name: str) -> str:
@@ -80,11 +81,19 @@ def described(module: str, name: str) -> str:
         if isinstance(statement, ast.ImportFrom) and name in (a.name for a in statement.names):
             return described(statement.module, name)
     top = ast.parse(inspect.getsource(import_module(module))).body
-    for statement, after in zip(top, top[1:], strict=False):
+    for statement, after in pairwise(top):
         text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         if text and name in _assigned(statement):
             return after.value.value
     raise ValueError(f"{module}.{name} must have a docstring below it, got none")
+
+
+def text(module: str, name: str) -> str:
+    """What the reference says of a name; nothing if there is no docstring."""
+    value = getattr(import_module(module), name)
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return inspect.getdoc(value) or ""
+    return inspect.cleandoc(described(module, name))
 
 
 def _assigned(statement: ast.stmt) -> list[str]:

@@ -1,4 +1,4 @@
-"""Building the site: Sphinx over gathered sources, MathJax beside the pages, then the inspection."""
+"""Building the site: Sphinx over gathered sources, MathJax beside the pages, the inspection."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class Built:
 def missing() -> list[str]:
     """The packages of the extra [site] that are not installed."""
     absent = [package for module, package in _NEEDED.items() if not util.find_spec(module)]
-    installed = {path.metadata["Name"] for path in metadata.distributions()}
-    return absent + [_MATHJAX] * (_MATHJAX not in installed)
+    return absent + [_MATHJAX] * (not list(metadata.distributions(name=_MATHJAX)))
 
 
 def build(out: Path, root: Path) -> Built:

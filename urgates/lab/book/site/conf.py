@@ -4,6 +4,7 @@ Nothing is executed, and nothing comes from another host: MathJax lies beside th
 """
 
 import re
+from pathlib import Path
 
 from docutils import nodes
 
@@ -36,8 +37,11 @@ html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_favicon = "static/gate.svg"
 html_show_sourcelink = False
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "home_page_in_toc": True,
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": True,

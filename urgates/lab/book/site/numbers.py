@@ -39,9 +39,7 @@ def items(root: Path | None = None) -> dict[str, tuple[list[str], list[str]]]:
         for item in mentioned(claim.section):
             claims.setdefault(item, []).append(name)
     order = list(_TITLES)
-    known = sorted(
-        {*places, *claims}, key=lambda i: (order.index(i.split()[0]), int(i.split()[1]))
-    )
+    known = sorted({*places, *claims}, key=lambda i: (order.index(i.split()[0]), int(i.split()[1])))
     return {item: (places.get(item, []), claims.get(item, [])) for item in known}
 
 
@@ -60,7 +58,7 @@ def numbers(root: Path | None = None) -> str:
 
 
 def claims(root: Path) -> str:
-    """Every claim by its number, Markdown: two tables, one a paper, verdicts where there are any."""
+    """Every claim by its number, Markdown: a table for each paper, with verdicts if decided."""
     found = decided(root / "figures")
     parts = []
     for letter, title in (("G", "UR gates"), ("F", "The fast gate")):

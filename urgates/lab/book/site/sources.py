@@ -13,13 +13,14 @@ from urgates.lab.places import find
 
 PAGES = Path(__file__).parent / "pages"
 PARTS = {
-    "20": "Paper 1, §2: gates",
-    "31": "Paper 1, §3 and 4: results",
-    "A": "Paper 1, appendices",
+    "00": "",
+    r"2\d": "Paper 1, §2: gates",
+    r"[34]\d": "Paper 1, §3 and 4: results",
+    "[A-E]": "Paper 1, appendices",
     "F": "Paper 2",
-    "X": "Beyond the papers",
+    "": "Beyond the papers",
 }
-"""The book's parts by the number of their first notebook; 00 comes before them."""
+"""The book's parts by how their notebooks begin; the first that fits."""
 _MARK = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^]]*\]\((figures/[^)]+)\)")
 
@@ -57,17 +58,11 @@ def _generated(root: Path) -> dict[str, Callable[[], str]]:
 
 def book(stems: list[str]) -> str:
     """The notebooks for the side bar, part by part: Sphinx's toctrees."""
-    parts: dict[str, list[str]] = {"": []}
-    title = ""
+    parts: dict[str, list[str]] = {title: [] for title in PARTS.values()}
     for stem in stems:
-        title = next((t for first, t in PARTS.items() if _opens(stem, first, title)), title)
-        parts.setdefault(title, []).append(f"notebooks/{stem}")
+        part = next(title for start, title in PARTS.items() if re.match(start, stem))
+        parts[part].append(f"notebooks/{stem}")
     return "\n\n".join(_toctree(title, pages) for title, pages in parts.items() if pages)
-
-
-def _opens(stem: str, first: str, title: str) -> bool:
-    """Whether a notebook opens the part that begins with this number, and is not in it yet."""
-    return re.match(rf"{first}(?![0-9])", stem) is not None and PARTS[first] != title
 
 
 def _toctree(title: str, pages: list[str]) -> str:
