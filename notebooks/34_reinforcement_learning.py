@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §3.4 Reinforcement learning
 #
+# [← 33](33_language_modeling.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [40 →](40_scoreboard.ipynb)
+#
 # **Which gates help an agent to remember, for hundreds of steps, what it has to act on?**
 #
 # Covers: Fig. 7; Fig. 8

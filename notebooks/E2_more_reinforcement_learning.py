@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §E.2 More reinforcement learning
 #
+# [← E1](E1_synthetic_forgetting.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [E3 →](E3_program_execution.ipynb)
+#
 # **When apples pay half as much as the right choice, do agents still learn to remember for it?**
 #
 # Covers: Fig. 10
@@ -69,7 +73,9 @@ bench
 
 # %%
 boards, played = match_figures.episode(Rules("active", apple_reward=5.0), seed=3)
-fig, played = match_figures.filmstrip(boards, played, (0, 10, 15, 30, 60, 90, 104, 105, 107, 109, 111, 113))
+fig, played = match_figures.filmstrip(
+    boards, played, (0, 10, 15, 30, 60, 90, 104, 105, 107, 109, 111, 113)
+)
 bench.save(fig, "episode", data=played, paper="E.2")
 
 # %% [markdown]
@@ -190,8 +196,8 @@ bench.cost(*groups.values())
 #
 # - Two gates on a game of a dozen steps: `urgates run E2 -p gates=UR,-`
 # - Only the DNC, trained further: `urgates train active-5-dnc --cell dnc --preset laptop --gate UR`
-# - The paper's own sizes, ten hours at a time (the same line again goes on): `urgates train active-5
-#   --preset paper --gate UR --limit-minutes 600`
+# - The paper's own sizes, ten hours at a time (the same line again goes on): `urgates train
+#   active-5 --preset paper --gate UR --limit-minutes 600`
 
 # %% [markdown]
 # What would you pay for an apple, so that an agent that never chooses a square earns as much as one
