@@ -111,7 +111,10 @@ class RMC(Sequences, Gated):
     @property
     def backend(self) -> str:
         """The kernel that runs on the weights as they are."""
-        return choose(self.kernel, self.recurrence, wide(self.qkv.weight), self.gating == "unit")
+        return self._chosen(self.kernel)
+
+    def _chosen(self, kernel: str) -> str:
+        return choose(kernel, self.recurrence, wide(self.qkv.weight), self.gating == "unit")
 
     # ---------------------------------------------------------------- what a sequence gives
 
@@ -165,7 +168,7 @@ class RMC(Sequences, Gated):
         x, m, mask = self._laid_out(input, hx, held)
         with without_autocast(x):
             inputs = self._inputs(x, m, mask)
-            ms = scan(self.recurrence, self.heads, inputs, self.backend)[0]
+            ms = scan(self.recurrence, self.heads, inputs, self._chosen(self._kernel))[0]
         ms = ms.to(self.qkv.weight.dtype)
         return self._as_given(ms, input).flatten(-2), self._last(ms[-1], input)
 
