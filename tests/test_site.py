@@ -10,6 +10,7 @@ import pytest
 
 from urgates import __main__
 from urgates.lab import places
+from urgates.lab.arguments import read
 from urgates.lab.book import notebooks
 from urgates.lab.book.ledger import CLAIMS
 from urgates.lab.book.site import api, build, inspection, numbers, sources
@@ -124,7 +125,7 @@ def test_every_command_a_page_shows_is_one():
     for line in lines:
         words = [word for word in line.split() if word.isascii()]
         if "NOTEBOOK" not in words:
-            assert __main__._read(words).action, line
+            assert read(words, __main__.ACTIONS).action, line
 
 
 def test_whoever_is_cited_is_in_the_bibliography():

@@ -1,8 +1,8 @@
-// Sphinx's weights, and first the pages whose title has every word that is searched for.
+// Sphinx's weights, and first the pages whose title has what is searched for.
 var Scorer = {
   score: ([page, title, anchor, description, score]) => {
-    const words = new URLSearchParams(location.search).get("q").toLowerCase().split(/\s+/);
-    return score + 50 * words.every((word) => title.toLowerCase().includes(word));
+    const query = new URLSearchParams(location.search).get("q").trim().toLowerCase();
+    return score + 200 * title.toLowerCase().includes(query);
   },
   objNameMatch: 11,
   objPartialMatch: 6,
