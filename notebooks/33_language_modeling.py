@@ -19,7 +19,7 @@
 #
 # [← 32e](32e_inside_a_reader.ipynb) ·
 # [home](00_start_here.ipynb) ·
-# [40 →](40_scoreboard.ipynb)
+# [34 →](34_reinforcement_learning.ipynb)
 #
 # **Which gates help a well-tuned language model, and what time scales do they learn from text?**
 #

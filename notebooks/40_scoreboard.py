@@ -17,7 +17,7 @@
 # %% [markdown]
 # # §4 Scoreboard
 #
-# [← 33](33_language_modeling.ipynb) ·
+# [← 34](34_reinforcement_learning.ipynb) ·
 # [home](00_start_here.ipynb) ·
 # [A →](A_pseudocode.ipynb)
 #

@@ -19,7 +19,7 @@
 #
 # [← D](D_protocols.ipynb) ·
 # [home](00_start_here.ipynb) ·
-# [E3 →](E3_program_execution.ipynb)
+# [E2 →](E2_more_reinforcement_learning.ipynb)
 #
 # **A gate that starts out remembering everything: can it still learn to let go?**
 #

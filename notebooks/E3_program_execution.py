@@ -17,7 +17,7 @@
 # %% [markdown]
 # # §E.3 Program execution
 #
-# [← E1](E1_synthetic_forgetting.ipynb) ·
+# [← E2](E2_more_reinforcement_learning.ipynb) ·
 # [home](00_start_here.ipynb) ·
 # [F4a →](F4a_saturation.ipynb)
 #

@@ -48,16 +48,27 @@ def test_an_update_reaches_every_part(cell):
 
 
 @pytest.mark.parametrize("cell", ["mem", "rma"])
-def test_costs_are_part_of_the_loss(cell):
-    agents = ActorCritic(Job(P, cell, "-", (1, 2)), "cpu")
+def test_costs_are_part_of_the_loss_until_an_episode_ends(cell):
+    options = {"frames": [1, 1, 12], "squares": 4, "wrong": 1.0, "ends": True}
+    agents = ActorCritic(Job(replace(P, task_options=options, batch=64), cell, "-", (1, 2)), "cpu")
     assert [score.name for score in agents.scores[4:]] == COSTS[: 1 if cell == "mem" else 4]
     played = agents.play(0)
+    assert not played.alive.all(), "else none ended early"
     logits, value, _, costs = agents.forward(played.seen, learning=True)
     loss, _ = agents._loss(played, logits, value)
     scores = agents.advance()
     for name, cost in costs.items():
-        assert_close(name, scores[name], cost.sum(2).mean(1).detach(), 1e-4)
+        counted = torch.where(played.alive, cost, 0).sum(2).mean(1)
+        assert_close(name, scores[name], counted.detach(), 1e-4)
     assert_close("loss", scores["loss"], sum(scores[name] for name in costs) + loss.detach(), 1e-4)
+
+
+def test_what_is_to_be_told_shapes_z():
+    agents = ActorCritic(Job(P, "rma", "UR", (1, 2)), "cpu")
+    costs = agents.forward(agents.play(0).seen, learning=True).costs
+    weight = agents.parameters["rnn.z_out.weight"]
+    for name in Reconstruction.names:
+        assert torch.autograd.grad(costs[name].sum(), weight, retain_graph=True)[0].any(), name
 
 
 def test_gates_are_in_every_lstm_and_are_probed():

@@ -79,6 +79,8 @@ BAD = [
     ("publish --preset paper", "argument", "'--preset'", "expected usage: urgates publish"),
     ("list 31", "argument", "'31'", "expected usage: urgates list"),
     ("claims --json", "argument", "'--json'", "expected usage: urgates claims"),
+    ("site notebooks", "argument", "'notebooks'", "expected usage: urgates site"),
+    ("site --out", "--out", "", "expected one argument"),
     ("data imagenet", "NAME", "'imagenet'", "must be one of mnist, cifar10"),
     ("data digits", "NAME", "'digits'", "must be one of mnist, cifar10"),
     ("time 64", "argument", "'64'", "expected usage: urgates time"),
@@ -136,7 +138,8 @@ def test_wrong_usage_is_one_line_that_names_what_came_and_what_was_expected(
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "run 31", "publish", "list", "claims", "sweep", "train ptb --preset smoke"]
+    "command",
+    ["run", "run 31", "publish", "list", "claims", "site", "sweep", "train ptb --preset smoke"],
 )
 def test_outside_a_checkout_it_says_where_it_looked(main, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
@@ -162,7 +165,7 @@ def test_measure_itself_refuses_what_it_cannot_do():
 
 
 def test_help_shows_examples_and_choices(main, capsys):
-    for command in ("run", "publish", "sweep", "train", "list", "time", "claims", "data"):
+    for command in ("run", "publish", "sweep", "train", "list", "time", "claims", "site", "data"):
         with pytest.raises(SystemExit) as end:
             main(f"{command} --help")
         said = capsys.readouterr().out

@@ -1,5 +1,8 @@
 """In torch.nn's place: the table of compatibility, derivatives, graphs, and whose a state is."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from tolerances import assert_close
@@ -174,3 +177,62 @@ def test_a_gate_takes_torchs_weights_and_computes_the_same(name, gates):
 def flat(answer):
     parts = answer if isinstance(answer, tuple) else (answer,)
     return [y for part in parts for y in (part if isinstance(part, tuple) else (part,))]
+
+
+# ------------------------------------------------------------------ a relational memory
+# torch.nn has none: what a module among modules must do, held against its own plain loop.
+
+
+def memory_core(kernel="auto", **options):
+    torch.manual_seed(0)
+    return urgates.RMC(3, 8, slots=3, heads=2, kernel=kernel, **options)
+
+
+def answer(m, x):
+    """Output, last memory and all gradients."""
+    y, last = m(x)
+    return y, last, *torch.autograd.grad(y.square().sum() + last.sum(), [*m.parameters()])
+
+
+@pytest.mark.parametrize(("kernel", "backend"), [("auto", "aot_eager"), ("eager", "eager")])
+def test_a_relational_memory_compiles_whole(kernel, backend):
+    torch.compiler.reset()
+    m, x = memory_core(kernel), torch.randn(5, 2, 3)
+    compiled = torch.compile(m, fullgraph=True, backend=backend)
+    y, last = compiled(x)
+    gradients = torch.autograd.grad(y.square().sum() + last.sum(), [*m.parameters()])
+    for k, (a, b) in enumerate(zip((y, last, *gradients), answer(m, x), strict=True)):
+        assert_close(f"[{k}]", a, b, 1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "training"), [("auto", False), ("eager", True)])
+def test_a_relational_memorys_ops_are_as_torch_library_wants_them(kernel, training):
+    m = memory_core(kernel)
+    held = torch.rand(5, 2) < 0.5
+    inputs = m._inputs(torch.randn(5, 2, 3), torch.randn(2, 3, 8), held)
+    inputs = [None if a is None else a.detach() for a in inputs]
+    of = m.recurrence.key, m.heads, m.backend
+    torch.library.opcheck(torch.ops.urgates.attend.default, (*of, training, inputs))
+    ms, *kept = torch.ops.urgates.attend(*of, True, inputs)
+    backward = torch.ops.urgates.attend_backward.default
+    torch.library.opcheck(backward, (*of, inputs, ms, kept, torch.randn_like(ms)))
+
+
+def test_a_relational_memory_is_exported_traced_copied_and_pickled():
+    m, batch = memory_core().eval(), torch.export.Dim("batch", min=2)
+    program = torch.export.export(m, (torch.randn(5, 2, 3),), dynamic_shapes=({1: batch},))
+    traced = torch.jit.trace(m, torch.randn(5, 2, 3))
+    assert "urgates.attend" in ops(program) and "urgates::" not in str(traced.inlined_graph)
+    x = torch.randn(5, 7, 3)
+    for other in (program.module(), traced, copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
+        assert_close("output", other(x)[0], m(x)[0])
+
+
+def test_a_relational_memory_keeps_its_type_under_autocast_and_takes_no_rows():
+    m, x = memory_core(), torch.randn(5, 2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(map(torch.equal, m(x), memory_core()(x)))
+    assert all(a.shape[-1:] and not a.any() for a in answer(m, x[:, :0]))
+    assert memory_core(device="meta")(x.to("meta"))[0].shape == (5, 2, 24)
+    with pytest.raises(ValueError, match=r"torch.jit.script cannot compile urgates.RMC"):
+        torch.jit.script(m)

@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ITEMS = [
     *(f"Eq. {n}" for n in range(1, 38)),
     *(f"Prop. {n}" for n in range(1, 5)),
-    *(f"Fig. {n}" for n in (1, 2, 3, 4, 9)),
+    *(f"Fig. {n}" for n in (1, 2, 3, 4, 7, 8, 9, 10)),
     *(f"Table {n}" for n in (1, 4)),
     *(f"Listing {n}" for n in (1, 2)),
 ]
@@ -63,6 +63,7 @@ def beside_the_papers(task: str) -> str:
         ("31", ("copy", "adding")), ("32", ("pmnist",)), ("32a", ("scifar",)),
         ("32b", ("pmnist",)), ("32c", ("smnist-zoneout", "pmnist-zoneout", "scifar-zoneout")),
         ("32d", ("pmnist",)), ("32e", ("pmnist-long",)), ("33", ("ptb",)), ("E1", ("forgetting",)),
+        ("34", ("passive", "active")), ("E2", ("active-5",)),
         ("E3", ("addition", "control", "program")),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ I input size, H hidden units; the rows of the weights are the gate's heads (Eqs.
 from __future__ import annotations
 
 import math
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -136,6 +137,16 @@ class Gated(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and gate, for `print(module)`."""
         return f"{self.input_size}, {self.hidden_size}, gate={self.gate.name!r}"
+
+    @property
+    def _kernel(self) -> str:
+        """The back end asked for; where a graph is written for others, the one in plain torch."""
+        # torch.onnx is imported by its first use only
+        exporting = not torch.compiler.is_dynamo_compiling() and "torch.onnx" in sys.modules
+        exporting = exporting and torch.onnx.is_in_onnx_export()
+        if exporting and torch.jit.is_tracing():
+            raise checks.refusal("dynamo", "be True in torch.onnx.export", "False")
+        return "reference" if exporting or torch.jit.is_tracing() else self.kernel
 
     # ---------------------------------------------------------------- saved and loaded
     # Weights of different gates often have the same names and shapes, and torch's have those of

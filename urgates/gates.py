@@ -323,6 +323,7 @@ GATES: dict[str, Gate] = {
         Gate(bias="uniform", auxiliary="refine"),
     )
 }
+"""The nine gates of Table 1 by name, in its order."""
 
 
 @cache

@@ -7,7 +7,6 @@ the rows of the weights are the gate's heads (Eqs. 2-8, 9-15).
 
 from __future__ import annotations
 
-import sys
 import warnings
 from typing import Any
 
@@ -86,16 +85,6 @@ class _RNN(Gated):
     def backend(self) -> str:
         """The kernel that runs on the weights as they are."""
         return kernels.choose(self.kernel, self.recurrence, self.weight_hh_l0)
-
-    @property
-    def _kernel(self) -> str:
-        """The back end asked for; where a graph is written for others, the one in plain torch."""
-        # torch.onnx is imported by its first use only
-        exporting = not torch.compiler.is_dynamo_compiling() and "torch.onnx" in sys.modules
-        exporting = exporting and torch.onnx.is_in_onnx_export()
-        if exporting and torch.jit.is_tracing():
-            raise checks.refusal("dynamo", "be True in torch.onnx.export", "False")
-        return "reference" if exporting or torch.jit.is_tracing() else self.kernel
 
     def _mixed(self, x: Tensor) -> bool:
         """Whether the kernel itself takes 16-bit tensors and keeps gates and cells in float32."""

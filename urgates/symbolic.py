@@ -57,7 +57,7 @@ def trace(gate, heads: tuple[str, ...]) -> Trace:
 
 @cache
 def partials(gate, heads: tuple[str, ...]) -> Callable:
-    """One function from (*activations, *complements) to [(∂forget/∂head, ∂input/∂head), …].
+    """One function of `(*activations, *complements)`: [(∂forget/∂head, ∂input/∂head), …].
 
     Activations come in the order of the traced heads, as tensors, arrays or floats.
     """

@@ -63,6 +63,15 @@ class Kept(NamedTuple):
     pre: Tensor  # [S, G] the gates' pre-activations
 
 
+def kept_shapes(heads: int, x: Inputs, training: bool = True) -> Kept:
+    """The sizes of `Kept`, of all steps."""
+    S, F = x.m.shape[2:]
+    row = *x.gx.shape[:3], S
+    wide, one = (*row, F), (*row, 1)
+    p, pre = (*row[:3], heads, S, S + 1), (*row, x.gx.shape[3])
+    return Kept((*row, 3 * F), one, one, p, wide, one, one, wide, wide, one, one, wide, pre)
+
+
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """w x + b of rows x [M, …, F], each model's own."""
     rows = x.flatten(1, -2)
@@ -126,8 +135,8 @@ def reference(r: Recurrence, heads: int, x: Inputs) -> Tensor:
     return torch.stack(ms, 1)
 
 
-def forward(r: Recurrence, heads: int, x: Inputs) -> tuple[Tensor, Kept]:
-    """The memories [M, T, B, S, F] and what the steps computed."""
+def forward(r: Recurrence, heads: int, x: Inputs, training: bool = True) -> tuple[Tensor, Kept]:
+    """The memories [M, T, B, S, F] and what the steps computed, whatever follows."""
     m, ms, steps = x.m, [], []
     for t, (k_x, v_x, gx) in enumerate(zip(*(part.unbind(1) for part in x[:3]), strict=True)):
         new, kept = step(r, heads, x, m, k_x, v_x, gx)

@@ -39,7 +39,7 @@ class Kept(NamedTuple):
     gates: Tensor  # [S, G] activations; the smaller of a sigmoid and its complement, with a sign
 
 
-def kept_shapes(r: Recurrence, heads: int, x: Inputs, training: bool) -> Kept:
+def kept_shapes(heads: int, x: Inputs, training: bool) -> Kept:
     """The sizes of `Kept`."""
     M, T, B, G = x.gx.shape
     S, F = x.m.shape[2:]
@@ -119,7 +119,7 @@ def forward(r: Recurrence, heads: int, x: Inputs, training: bool = True) -> tupl
     """The memories [M, T, B, S, F] and what the steps computed, if a backward may follow."""
     x = Inputs(*_in_order(x))
     ms = memory.empty(*x.gx.shape[:3], *x.m.shape[2:])
-    kept = Kept(*(memory.empty(*shape) for shape in kept_shapes(r, heads, x, training)))
+    kept = Kept(*(memory.empty(*shape) for shape in kept_shapes(heads, x, training)))
     _run(r, heads, "forward", x, ms=ms, **kept._asdict())
     return ms, kept
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from urgates import checks, starts
 from urgates.cores import attending
+from urgates.cores.layout import Sequences
 from urgates.cores.scan import KERNELS, choose, scan
 from urgates.gated import Gated, Options, without_autocast
 from urgates.gates import Gate
@@ -20,7 +21,7 @@ from urgates.kernels.reference import wide
 GATINGS = ("unit", "memory")
 
 
-class RMC(Gated):
+class RMC(Sequences, Gated):
     """A relational memory core behind the interface of torch.nn's layers; slots are its directions.
 
     Its state is the memory [S, B, H], its output all slots side by side, [T, B, S · H].
@@ -110,7 +111,10 @@ class RMC(Gated):
     @property
     def backend(self) -> str:
         """The kernel that runs on the weights as they are."""
-        return choose(self.kernel, self.recurrence, wide(self.qkv.weight), self.gating == "unit")
+        return self._chosen(self.kernel)
+
+    def _chosen(self, kernel: str) -> str:
+        return choose(kernel, self.recurrence, wide(self.qkv.weight), self.gating == "unit")
 
     # ---------------------------------------------------------------- what a sequence gives
 
@@ -136,18 +140,7 @@ class RMC(Gated):
 
     def _laid_out(self, input: Tensor, hx: Tensor | None, held: Tensor | None):
         """Checked: x [T, B, I], the memory [B, S, H] and the mask [T, B]."""
-        x = checks.tensor("input", input, self.qkv.weight)
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            of = f"2 or 3 dimensions, the last of size {self.input_size}"
-            raise checks.refusal("input", f"have {of}", f"shape {list(x.shape)}")
-        checks.finite("input", x)
-        mask = None if held is None else checks.mask("held", held, input)
-        if x.dim() == 2:
-            x, mask = x.unsqueeze(1), None if mask is None else mask.unsqueeze(1)
-        elif self.batch_first:
-            x, mask = x.transpose(0, 1), None if mask is None else mask.T
-        if not x.shape[0]:
-            raise checks.refusal("input", "have a time step", f"shape {list(input.shape)}")
+        x, mask = self._sequence(input, held, self.qkv.weight)
         S, B, H = self.slots, x.shape[1], self.hidden_size
         if hx is None:  # every slot another unit vector
             m = torch.eye(S, H, dtype=x.dtype, device=x.device).expand(B, S, H)
@@ -155,8 +148,7 @@ class RMC(Gated):
             given = (S, H) if input.dim() == 2 else (S, B, H)
             m, _ = self._states(hx, x, self.qkv.weight, given)
             m = m.unsqueeze(0) if input.dim() == 2 else m.transpose(0, 1)
-        dtype = self.qkv.weight.dtype
-        return wide(x.to(dtype)), wide(m.to(dtype)), mask
+        return wide(x), wide(m), mask
 
     def forward(
         self, input: Tensor, hx: Tensor | None = None, *, held: Tensor | None = None
@@ -176,15 +168,9 @@ class RMC(Gated):
         x, m, mask = self._laid_out(input, hx, held)
         with without_autocast(x):
             inputs = self._inputs(x, m, mask)
-            ms = scan(self.recurrence, self.heads, inputs, self.backend)[0]
+            ms = scan(self.recurrence, self.heads, inputs, self._chosen(self._kernel))[0]
         ms = ms.to(self.qkv.weight.dtype)
         return self._as_given(ms, input).flatten(-2), self._last(ms[-1], input)
-
-    def _as_given(self, y: Tensor, input: Tensor) -> Tensor:
-        """[T, B, …] laid out as the input."""
-        if input.dim() == 2:
-            return y.squeeze(1)
-        return y.transpose(0, 1) if self.batch_first else y
 
     def _last(self, m: Tensor, input: Tensor) -> Tensor:
         return m.squeeze(0) if input.dim() == 2 else m.transpose(0, 1)

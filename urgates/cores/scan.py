@@ -58,19 +58,24 @@ def _broken(key: str) -> str | None:
 _broken._dynamo_marked_constant = True  # type: ignore[attr-defined]  # cf. `kernels`
 
 
-# ------------------------------------------------------------------ the compiled loop as ops
+# ------------------------------------------------------------------ torch.library ops
+# torch.compile sees them whole.
+
+BACKENDS = {"eager": attending, "native": compiled}
 
 
 @torch.library.custom_op("urgates::attend", mutates_args=())
-def _attend(key: str, heads: int, training: bool, tensors: Sequence[Tensor | None]) -> list[Tensor]:
-    ms, kept = compiled.forward(by_key(key), heads, Inputs(*tensors), training)
+def _attend(
+    key: str, heads: int, kernel: str, training: bool, tensors: Sequence[Tensor | None]
+) -> list[Tensor]:
+    ms, kept = BACKENDS[kernel].forward(by_key(key), heads, Inputs(*tensors), training)
     return [ms, *kept]
 
 
 @_attend.register_fake
-def _(key, heads, training, tensors):
+def _(key, heads, kernel, training, tensors):
     x = Inputs(*tensors)
-    shapes = compiled.kept_shapes(by_key(key), heads, x, training)
+    shapes = BACKENDS[kernel].kept_shapes(heads, x, training)
     return [x.m.new_empty(s) for s in ((*x.gx.shape[:3], *x.m.shape[2:]), *shapes)]
 
 
@@ -78,31 +83,27 @@ def _(key, heads, training, tensors):
 def _attend_backward(
     key: str,
     heads: int,
+    kernel: str,
     tensors: Sequence[Tensor | None],
     ms: Tensor,
     kept: Sequence[Tensor],
     dms: Tensor,
 ) -> list[Tensor]:
-    x = Inputs(*tensors)
-    found = compiled.backward(by_key(key), heads, x, ms, compiled.Kept(*kept), dms)
+    backend = BACKENDS[kernel]
+    found = backend.backward(by_key(key), heads, Inputs(*tensors), ms, backend.Kept(*kept), dms)
     return [a for a in found if a is not None]
 
 
 @_attend_backward.register_fake
-def _(key, heads, tensors, ms, kept, dms):
+def _(key, heads, kernel, tensors, ms, kept, dms):
     return [a.new_empty(a.shape) for a in Inputs(*tensors)._replace(keep=None) if a is not None]
-
-
-def _native_backward(r, heads, x, ms, kept, dms) -> Inputs:
-    k, v, gx, m, *rest = torch.ops.urgates.attend_backward(r.key, heads, [*x], ms, [*kept], dms)
-    return Inputs(k, v, gx, m, None, *rest)
 
 
 # ------------------------------------------------------------------ autograd and the model axis
 
 
-def differentiable(r: Recurrence, heads: int, x: Inputs, ms, kept, dms: Tensor) -> Inputs:
-    """`backward` where it will be differentiated itself: by autograd through the reference."""
+def differentiable(r: Recurrence, heads: int, x: Inputs, dms: Tensor) -> Inputs:
+    """The gradients where they will be differentiated again: by autograd through the reference."""
     # views of their own: the tensors may depend on one another
     own = Inputs(*(None if a is None else a.view_as(a) for a in x))
     wanted = [a for a in own if a is not None and a.requires_grad]
@@ -114,10 +115,7 @@ def differentiable(r: Recurrence, heads: int, x: Inputs, ms, kept, dms: Tensor) 
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(key, heads, kernel, training, *tensors):
-        if kernel == "native":
-            return tuple(torch.ops.urgates.attend(key, heads, training, tensors))
-        ms, kept = attending.forward(by_key(key), heads, Inputs(*tensors))
-        return ms, *kept
+        return tuple(torch.ops.urgates.attend(key, heads, kernel, training, tensors))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -128,17 +126,18 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dms, *_):
-        saved, r, n = ctx.saved_tensors, by_key(ctx.key), len(Inputs._fields)
-        x, ms, kept = Inputs(*saved[:n]), saved[n], saved[n + 1 :]
+        saved, n = ctx.saved_tensors, len(Inputs._fields)
+        x, ms, kept = saved[:n], saved[n], saved[n + 1 :]
         if dms is None:
             return (None,) * (4 + n)
         if torch.is_grad_enabled():
-            way = differentiable
-        elif ctx.kernel == "native":
-            way = _native_backward
+            found = differentiable(by_key(ctx.key), ctx.heads, Inputs(*x), dms)
         else:
-            way, kept = attending.backward, attending.Kept(*kept)
-        return None, None, None, None, *way(r, ctx.heads, x, ms, kept, dms)
+            run = torch.ops.urgates.attend_backward
+            found = run(ctx.key, ctx.heads, ctx.kernel, x, ms, kept, dms)
+            at = Inputs._fields.index("keep")  # has no gradient
+            found = *found[:at], None, *found[at:]
+        return None, None, None, None, *found
 
     @staticmethod
     def vmap(info, in_dims, *args):

@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 
 from urgates import checks
 from urgates.cells import LSTMCell
+from urgates.cores.layout import Sequences
 from urgates.gated import without_autocast
 from urgates.gates import Gate
 from urgates.kernels.reference import Step, step
@@ -21,7 +22,7 @@ from urgates.kernels.reference import Step, step
 Advance = Callable[[Tensor, Any, Tensor | None], tuple[Tensor, Any]]
 
 
-class Stepwise(nn.Module):
+class Stepwise(Sequences, nn.Module):
     """A core with a memory around LSTM cells of any gate; see `DNC` and `RMA`.
 
     Who derives from it gives the `cells`, the `sizes` of its state without B, `_ready` and `_fed`.
@@ -125,30 +126,17 @@ class Stepwise(nn.Module):
         named = {**s.value, "f": s.value[cell.gate.main], "g": s.forget, "i": s.input}
         return {name: self._as_given(a, input) for name, a in named.items()}
 
-    # ---------------------------------------------------------------- layouts and checks
+    # ---------------------------------------------------------------- states
 
     def _laid_out(self, input: Tensor, hx: Any, held: Tensor | None):
         """Checked: x [T, B, I], the state and the mask [T, B]."""
-        weight = self.cells[0].weight_ih
-        x = checks.tensor("input", input, weight).to(weight.dtype)
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            of = f"2 or 3 dimensions, the last of size {self.input_size}"
-            raise checks.refusal("input", f"have {of}", f"shape {list(x.shape)}")
-        checks.finite("input", x)
-        mask = None if held is None else checks.mask("held", held, input)
-        single = x.dim() == 2
-        if single:
-            x, mask = x.unsqueeze(1), None if mask is None else mask.unsqueeze(1)
-        elif self.batch_first:
-            x, mask = x.transpose(0, 1), None if mask is None else mask.T
-        if not x.shape[0]:
-            raise checks.refusal("input", "have a time step", f"shape {list(input.shape)}")
+        x, mask = self._sequence(input, held, self.cells[0].weight_ih)
         if hx is None:
             types = (torch.int64 if name == "t" else x.dtype for name in self.sizes._fields)
             pairs = zip(self.sizes, types, strict=True)
             state = (x.new_zeros(x.shape[1], *size, dtype=dtype) for size, dtype in pairs)
             return x, type(self.sizes)(*state), mask
-        return x, self._given(hx, x, single), mask
+        return x, self._given(hx, x, input.dim() == 2), mask
 
     def _given(self, hx: Any, x: Tensor, single: bool):
         """A state as given, checked."""
@@ -167,12 +155,6 @@ class Stepwise(nn.Module):
             checks.finite(f"hx.{name}", given)
             state.append(given.unsqueeze(0) if single else given)
         return type(self.sizes)(*state)
-
-    def _as_given(self, y: Tensor, input: Tensor) -> Tensor:
-        """[T, B, …] laid out as the input."""
-        if input.dim() == 2:
-            return y.squeeze(1)
-        return y.transpose(0, 1) if self.batch_first else y
 
     def extra_repr(self) -> str:
         """Sizes and gate, for `print(module)`."""

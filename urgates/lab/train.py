@@ -24,7 +24,7 @@ from urgates.lab.learners import Learner, learner, workers
 from urgates.lab.learners.language import LanguageModel
 from urgates.lab.learners.networks import Network
 from urgates.lab.progress import Bar, tell
-from urgates.lab.store.files import locked
+from urgates.lab.store.files import load_checkpoint, locked
 from urgates.lab.store.record import Record, keys
 from urgates.lab.store.stored import COMPLETE, read_best, read_model, read_record
 
@@ -160,6 +160,20 @@ def best_network(job: Job, folder: Path) -> Network:
     network = Network(job.protocol, job.cell, job.gate)
     network.load_state_dict(read_best(folder, job))
     return network.eval()
+
+
+def as_left(job: Job, folder: Path, device: str = "cpu") -> Learner:
+    """The models of a job as their finished stack left them, from its checkpoint in `folder`.
+
+    ValueError if there is none of all of them, or one of another protocol.
+    """
+    path = Path(folder) / f"{job.key.stem}.safetensors"
+    tensors, state = load_checkpoint(path) or ({}, {})
+    if state.get("digest") != job.protocol.digest or "results" not in state:
+        raise ValueError(f"{path} must be of a finished stack of this protocol: train it there")
+    models = learner(job, device)
+    models.restore(tensors, state["learner"])
+    return models
 
 
 # ------------------------------------------------------------------ what is left

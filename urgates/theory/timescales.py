@@ -16,7 +16,8 @@ from torch import Tensor
 from urgates.checks import choice, positive_int, refusal, require
 from urgates.gates import band
 
-STARTS = ("constant", "chrono", "chrono_unknown", "uniform", "cumax")  # the rows of Table 4
+STARTS = ("constant", "chrono", "chrono_unknown", "uniform", "cumax")
+"""The rows of Table 4."""
 
 # ------------------------------------------------------------------ decay periods, App. B.2 and B.3
 

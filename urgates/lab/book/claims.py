@@ -86,7 +86,7 @@ def stored(figures: Path | None = None) -> dict[str, dict]:
 
 def scoreboard(figures: Path | None = None) -> str:
     """The four tables and the claims not attempted yet, Markdown."""
-    found = _decided(figures)
+    found = decided(figures)
     parts = [part for title in TABLES for part in (f"### {title}", _table(title, found))]
     missing = [name for name in CLAIMS if name not in found]
     lines = [f"- {name} · {CLAIMS[name].section}: {CLAIMS[name].sentence}" for name in missing]
@@ -95,18 +95,18 @@ def scoreboard(figures: Path | None = None) -> str:
 
 def summary(figures: Path | None = None) -> str:
     """README's part of the scoreboard, Markdown: counts by TABLES, and the HEADLINES."""
-    found = _decided(figures)
+    found = decided(figures)
     lines = ["| resting on | verdicts |", "|---|---|"]
-    lines += [_line(title.lower(), _said(title, found)) for title in TABLES]
+    lines += [line(title.lower(), _said(title, found)) for title in TABLES]
     missing = len(CLAIMS) - len(found)
-    lines += [_line("not attempted yet", str(missing))] * bool(missing)
+    lines += [line("not attempted yet", str(missing))] * bool(missing)
     lines += ["", "| for example | ours | verdict |", "|---|---|---|"]
     for name in HEADLINES:
         claim, entry = CLAIMS[name], found.get(name)
         if entry:
             word = f"[**{entry['verdict']}**](notebooks/{entry['notebook']}.ipynb)"
             where = "" if evidence(entry) == "exact" else f" ({entry['preset']})"
-            lines.append(_line(f"{claim.section}: {claim.sentence}", entry["ours"], word + where))
+            lines.append(line(f"{claim.section}: {claim.sentence}", entry["ours"], word + where))
     return "\n".join(lines)
 
 
@@ -116,7 +116,7 @@ def counts(title: str, found: Mapping[str, Mapping]) -> dict[str, int]:
     return {word: words[word] for word in VERDICTS if words[word]}
 
 
-def _decided(figures: Path | None) -> dict[str, dict]:
+def decided(figures: Path | None) -> dict[str, dict]:
     """What was found, by claim; ValueError if a file decides what is no claim."""
     found = stored(figures)
     if unknown := sorted(set(found) - set(CLAIMS)):
@@ -139,11 +139,12 @@ def _table(title: str, found: Mapping[str, Mapping]) -> str:
         claim, entry = CLAIMS[name], found[name]
         where = f"[{entry['notebook']}](notebooks/{entry['notebook']}.ipynb)"
         sentence, word = f"{name} · {claim.section}: {claim.sentence}", f"**{entry['verdict']}**"
-        rows.append(_line(sentence, claim.paper, entry["ours"], word, evidence(entry), where))
+        rows.append(line(sentence, claim.paper, entry["ours"], word, evidence(entry), where))
     return "\n".join([f"{_said(title, found)}.", "", head, "|---" * 6 + "|", *rows])
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -54,6 +54,7 @@ __all__ = [
     "ranked_periods",
     "ranking",
     "save",
+    "seed_range",
     "start",
     "style",
     "subplots",
@@ -120,6 +121,19 @@ def _of_gate(ax: Axes, name: str, wide: pd.DataFrame, y: str) -> Iterator[pd.Dat
     ax.fill_between(median.index, low, high, color=look["color"], alpha=0.15, lw=0)
     lines = {"lower quartile": low, "median": median, "upper quartile": high}
     yield from (_tidy(name, line, values, y) for line, values in lines.items())
+
+
+def seed_range(ax: Axes, wide: pd.DataFrame, name: str | Mapping) -> None:
+    """Draw the median of the seeds, a column each by step, and the range that all of them span.
+
+    Args:
+        name: a gate, or keyword arguments of `Axes.plot`.
+    """
+    look = style(name) if isinstance(name, str) else name
+    wide = wide.dropna()
+    ax.plot(wide.median(axis=1), **look, lw=1.6, ms=4, markevery=max(1, len(wide) // 8))
+    low, high = wide.min(axis=1), wide.max(axis=1)
+    ax.fill_between(wide.index, low, high, color=look["color"], alpha=0.12, lw=0)
 
 
 def memory_curves(ax: Axes, frame: pd.DataFrame, baseline: float) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator
 
 from urgates.lab.book import unit_figures
 from urgates.lab.book import units as of_units
+from urgates.lab.book.figures import seed_range
 from urgates.lab.book.look import legend, style, subplots
 from urgates.lab.experiments.text import SPLITS, TABLE_6A, row_name
 from urgates.lab.jobs import Job
@@ -87,17 +88,8 @@ def learning(curves: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     rows = [name for name in TABLE_6A.index if name in set(curves.row)]
     for ax, y in zip(axes, ("loss", "gap"), strict=True):
         for name in rows:
-            drawn = look(name)
-            wide = curves[curves.row == name].pivot(index="step", columns="seed", values=y).dropna()
-            ax.plot(wide.median(axis=1), **drawn, lw=1.6, ms=4, markevery=max(1, len(wide) // 8))
-            ax.fill_between(
-                wide.index,
-                wide.min(axis=1),
-                wide.max(axis=1),
-                color=drawn["color"],
-                alpha=0.12,
-                lw=0,
-            )
+            own = curves[curves.row == name]
+            seed_range(ax, own.pivot(index="step", columns="seed", values=y), look(name))
         ax.set_xlabel("training step")
     axes[0].set(ylabel="training loss [nats per word]", title="learning curves")
     axes[1].set(ylabel="loss less the LSTM's [nats per word]", title="compared on the same words")

@@ -17,6 +17,7 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
     for family in (memory, forgetting, images, text, match, programs)
     for row in family.ROWS
 }
+"""By task and preset."""
 
 _NOTEBOOKS = {
     "copy": "31_synthetic_memory",

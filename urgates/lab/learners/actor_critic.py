@@ -8,6 +8,7 @@ M agents, B episodes, T steps, z features, H hidden units; γ discounts, and is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -261,9 +262,15 @@ class ActorCritic(Stacked):
     @torch.no_grad()
     def probe(self) -> list[dict[str, list[float]]]:
         """Per agent, each unit's mean of the gates over an episode that is not trained on."""
-        seen, means = self.play(self.protocol.steps + 2).seen, []
+        seen = self.play(self.protocol.steps + 2).seen
+        return [
+            {name: digits(gates[name].mean((0, 1))) for name in ("f", "g")}
+            for gates in self.gates(seen)
+        ]
+
+    @torch.no_grad()
+    def gates(self, seen: Seen) -> Iterator[dict[str, Tensor]]:
+        """Each agent's gates [B, T, H] over episodes seen [M, B, T], as its layer names them."""
         for m in range(len(self.seeds)):
             self.agent.load_state_dict({k: p[m] for k, p in self.parameters.items()})
-            gates = self.agent.rnn.gates(self.agent.features(Seen(*(part[m] for part in seen))))
-            means.append({name: digits(gates[name].mean((0, 1))) for name in ("f", "g")})
-        return means
+            yield self.agent.rnn.gates(self.agent.features(Seen(*(part[m] for part in seen))))

@@ -26,7 +26,7 @@ __all__ = [
     "bit_reversal",
 ]
 
-TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist-long"
+TASKS = {
     "copy": Copy,
     "adding": Adding,
     "forgetting": Adding,
@@ -40,3 +40,4 @@ TASKS = {  # by the word that a protocol's task starts with, "pmnist" in "pmnist
     "farthest": Farthest,
     **{category: partial(Programs, category) for category in CATEGORIES},
 }
+"""By the word that a protocol's task starts with, "pmnist" in "pmnist-long"."""
