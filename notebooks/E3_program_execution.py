@@ -358,6 +358,10 @@ fig, plotted = program_figures.panels(places, "at", "accuracy", "place in the an
 bench.save(fig, "places", data=plotted, paper="§E.3", runs=groups)
 
 # %% [markdown]
+# *Reading the figure:* where the last digit stays at the dashed line, a model tells how large the
+# answer is, and does not compute it.
+
+# %% [markdown]
 # ## How long a program can be executed?
 #
 # Programs of all sizes that training may draw, a line for each number of digits (beside it). The
@@ -367,6 +371,11 @@ bench.save(fig, "places", data=plotted, paper="§E.3", runs=groups)
 characters = "characters of the program"
 fig, plotted = program_figures.panels(mixed, "at", "accuracy", characters, apart="digits")
 bench.save(fig, "characters", data=plotted, paper="§E.3", runs=groups)
+
+# %% [markdown]
+# *Reading the figure:* in Control, with one digit, 11 characters are a condition, which copies a
+# number, and 13 a loop, which multiplies one; 23 are two conditions, 27 two loops. Where a line
+# falls at 13 and rises at 23, it is not length that is hard.
 
 # %% [markdown]
 # ## What goes wrong
@@ -406,14 +415,18 @@ fig, plotted = program_figures.time_scales(both, task.writer.width + task.readou
 bench.save(fig, "time_scales", data=plotted, paper="§E.3", runs=both)
 
 # %% [markdown]
+# *Reading the figure:* C starts with most units of an LSTM beyond the longest program, and has to
+# learn to forget: in Fig. 11 its curves rise last. So $T_{max} = H$ is too long here.
+
+# %% [markdown]
 # ## What it costs
 #
 # > Note that training was still faster than the RMC models despite the greater number of
 # > iterations. (D.4, of the LSTM)
 #
 # **Predicted, G83:** a step of an RMC takes more than $500{,}000 / 200{,}000 = 2.5$ times as long
-# as one of the LSTM with the same gate. Measured turn about, at this page's sizes: it says nothing
-# about 1,024 units on a GPU.
+# as one of the LSTM with the same gate. Measured turn about, at this page's sizes, with an RMC of
+# half the parameters and a compiled loop for both: it says nothing about 1,024 units on a GPU.
 
 # %%
 few = {"pairs": 3} if preset == "smoke" else {}
