@@ -119,6 +119,18 @@ MUTATIONS = {
         "c = keep * c + (1 - keep) * old_c;",
         *("native", "equals_the_reference and (UR and lstm)"),
     ),
+    "the compiled memory holds the wrong way": Mutation(
+        "cores/attending.cpp",
+        "keep * state + (1 - keep) * next",
+        "keep * next + (1 - keep) * state",
+        *("relational_native", "plain_loop and UR"),
+    ),
+    "the compiled memory's norm forgets its mean on the way back": Mutation(
+        "cores/attending.cpp",
+        "(g - mean - load(hat + j, n - j) * share)",
+        "(g - load(hat + j, n - j) * share)",
+        *("relational_native", "plain_loop and UR"),
+    ),
     # tasks and training
     "Copy is read one step early": Mutation(
         "lab/tasks/base.py",

@@ -63,13 +63,13 @@ class Kept(NamedTuple):
     pre: Tensor  # [S, G] the gates' pre-activations
 
 
-def kept_shapes(heads: int, x: Inputs, training: bool = True) -> Kept:
+def kept_shapes(heads: int, x: Inputs, training: bool = True) -> list[tuple[int, ...]]:
     """The sizes of `Kept`, of all steps."""
     S, F = x.m.shape[2:]
     row = *x.gx.shape[:3], S
     wide, one = (*row, F), (*row, 1)
     p, pre = (*row[:3], heads, S, S + 1), (*row, x.gx.shape[3])
-    return Kept((*row, 3 * F), one, one, p, wide, one, one, wide, wide, one, one, wide, pre)
+    return [(*row, 3 * F), one, one, p, wide, one, one, wide, wide, one, one, wide, pre]
 
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
@@ -117,7 +117,7 @@ def step(r: Recurrence, heads: int, x: Inputs, m: Tensor, k_x: Tensor, v_x: Tens
     u = torch.tanh(affine(hat, x.scale_2, x.shift_2))
     pre = gx.unsqueeze(2) + linear(torch.tanh(m), x.w_g)
     forget, input_ = r.gate.coefficients(split(r, pre, m))
-    kept = Kept(a, *moments_a, p, y_1, *moments_1, relu, y_2, *moments_2, u, pre)
+    kept = Kept._make((a, *moments_a, p, y_1, *moments_1, relu, y_2, *moments_2, u, pre))
     return update(forget, input_, m, u), kept
 
 
@@ -193,7 +193,7 @@ def backward(r: Recurrence, heads: int, x: Inputs, ms: Tensor, kept: Kept, dms: 
         dpre = torch.empty_like(kept.pre[:, t])
         for name, rows in split(r, dpre, dm).items():
             gates[name](t, dm, rows)
-        through, slopes = _step_back(x, Kept(*now[:13]), *now[13:16], dm * now[17])
+        through, slopes = _step_back(x, Kept._make(now[:13]), now[13:16], dm * now[17])
         dm = dm_held + dm * now[16] + linear(dpre, x.w_g.mT) * now[18] + through
         steps.append(Slopes(dpre, *slopes))
     d = Slopes(*(torch.stack(part, 1) for part in zip(*reversed(steps), strict=True)))
@@ -218,8 +218,9 @@ def _gates(r: Recurrence, kept: Kept, before: Tensor) -> tuple[dict, Tensor, Ten
     return gate_routes(r, s, before), forget, input_ * (1 - kept.u.square())
 
 
-def _step_back(x: Inputs, kept: Kept, q, k, v, dz_2: Tensor) -> tuple[Tensor, tuple]:
+def _step_back(x: Inputs, kept: Kept, qkv: list[Tensor], dz_2: Tensor) -> tuple[Tensor, tuple]:
     """From behind the candidate's tanh to the memory, and the slopes on the way."""
+    q, k, v = qkv
     dy_2 = denormal(dz_2 * x.scale_2[:, None, None], kept.y_2, kept.mean_2, kept.rstd_2)
     drelu = linear(dy_2, x.w_2.mT) * (kept.relu > 0)
     dz_1 = dy_2 + linear(drelu, x.w_1.mT)

@@ -39,14 +39,14 @@ class Kept(NamedTuple):
     gates: Tensor  # [S, G] activations; the smaller of a sigmoid and its complement, with a sign
 
 
-def kept_shapes(heads: int, x: Inputs, training: bool) -> Kept:
+def kept_shapes(heads: int, x: Inputs, training: bool) -> list[tuple[int, ...]]:
     """The sizes of `Kept`."""
     M, T, B, G = x.gx.shape
     S, F = x.m.shape[2:]
     row = M, T if training else 1, B, S
     p = *row[:3], heads, S, S + 1
     wide = *row, F
-    return Kept((*row, 3 * F), row, p, wide, row, wide, wide, row, wide, (*row, G))
+    return [(*row, 3 * F), row, p, wide, row, wide, wide, row, wide, (*row, G)]
 
 
 # ------------------------------------------------------------------ build and call
@@ -117,16 +117,16 @@ def _in_order(parts):
 
 def forward(r: Recurrence, heads: int, x: Inputs, training: bool = True) -> tuple[Tensor, Kept]:
     """The memories [M, T, B, S, F] and what the steps computed, if a backward may follow."""
-    x = Inputs(*_in_order(x))
+    x = Inputs._make(_in_order(x))
     ms = memory.empty(*x.gx.shape[:3], *x.m.shape[2:])
-    kept = Kept(*(memory.empty(*shape) for shape in kept_shapes(heads, x, training)))
+    kept = Kept._make(memory.empty(*shape) for shape in kept_shapes(heads, x, training))
     _run(r, heads, "forward", x, ms=ms, **kept._asdict())
     return ms, kept
 
 
 def backward(r: Recurrence, heads: int, x: Inputs, ms: Tensor, kept: Kept, dms: Tensor) -> Inputs:
     """Gradients of the inputs from those of the memories."""
-    x, kept = Inputs(*_in_order(x)), Kept(*_in_order(kept))
+    x, kept = Inputs._make(_in_order(x)), Kept._make(_in_order(kept))
     ms, dms = _in_order((ms, dms))
     F = ms.shape[-1]
     d_a, d_relu, d_y_2, d_pre = (

@@ -43,6 +43,7 @@ class RMC(Sequences, Gated):
 
     cell = "rmc"
     slots = 4
+    gate_bias: nn.Parameter  # of gates that have one
 
     def __init__(
         self, input_size: int, hidden_size: int, slots: int = slots, heads: int = 4,
@@ -87,11 +88,13 @@ class RMC(Sequences, Gated):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw weights by fan-in, as released; biases are 0 but for the gates' own start (§D.5)."""
-        for layer in self.children():
+        linears = [layer for layer in self.children() if isinstance(layer, nn.Linear)]
+        for norm in (self.norm_qkv, self.norm_1, self.norm_2):
+            norm.reset_parameters()
+        for layer in linears:
             layer.reset_parameters()
-            if isinstance(layer, nn.Linear):
-                layer.bias.zero_()
-        weights = [layer.weight for layer in self.children() if isinstance(layer, nn.Linear)]
+            layer.bias.zero_()
+        weights = [layer.weight for layer in linears]
         for pair in zip(weights[::2], weights[1::2], strict=True):
             starts.weights("fan-in", *pair)
         main = self.rows[self.gate.main]
@@ -103,9 +106,9 @@ class RMC(Sequences, Gated):
         target.copy_(start)
 
     @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
+    def all_weights(self) -> list[list[Tensor]]:
         """The gates' own parameters: weights of input and memory, bias, and a `gate_bias`."""
-        own = [self.gates_x.weight, self.gates_m.weight, self.gates_x.bias]
+        own: list[Tensor] = [self.gates_x.weight, self.gates_m.weight, self.gates_x.bias]
         return [[*own, self.gate_bias] if self.gate.distributional else own]
 
     @property
@@ -136,7 +139,7 @@ class RMC(Sequences, Gated):
         weights = [get[f"{name}.{kind}"] for name in names for kind in ("weight", "bias")]
         keep = None if held is None else held.to(x)
         given = k, v, gx, m, keep, *weights, get["gates_m.weight"]
-        return attending.Inputs(*(None if a is None else a.unsqueeze(0) for a in given))
+        return attending.Inputs._make(None if a is None else a.unsqueeze(0) for a in given)
 
     def _laid_out(self, input: Tensor, hx: Tensor | None, held: Tensor | None):
         """Checked: x [T, B, I], the memory [B, S, H] and the mask [T, B]."""
@@ -183,7 +186,7 @@ class RMC(Sequences, Gated):
         inputs = self._inputs(*self._laid_out(input, hx, held))
         ms, kept = attending.forward(self.recurrence, self.heads, inputs)
         before = torch.cat([inputs.m.unsqueeze(1), ms[:, :-1]], 1)
-        return before[0], attending.Kept(*(part[0] for part in kept))
+        return before[0], attending.Kept._make(part[0] for part in kept)
 
     def gates(
         self, input: Tensor, hx: Tensor | None = None, *, held: Tensor | None = None

@@ -68,13 +68,13 @@ BACKENDS = {"eager": attending, "native": compiled}
 def _attend(
     key: str, heads: int, kernel: str, training: bool, tensors: Sequence[Tensor | None]
 ) -> list[Tensor]:
-    ms, kept = BACKENDS[kernel].forward(by_key(key), heads, Inputs(*tensors), training)
+    ms, kept = BACKENDS[kernel].forward(by_key(key), heads, Inputs._make(tensors), training)
     return [ms, *kept]
 
 
 @_attend.register_fake
 def _(key, heads, kernel, training, tensors):
-    x = Inputs(*tensors)
+    x = Inputs._make(tensors)
     shapes = BACKENDS[kernel].kept_shapes(heads, x, training)
     return [x.m.new_empty(s) for s in ((*x.gx.shape[:3], *x.m.shape[2:]), *shapes)]
 
@@ -90,13 +90,17 @@ def _attend_backward(
     dms: Tensor,
 ) -> list[Tensor]:
     backend = BACKENDS[kernel]
-    found = backend.backward(by_key(key), heads, Inputs(*tensors), ms, backend.Kept(*kept), dms)
+    found = backend.backward(
+        by_key(key), heads, Inputs._make(tensors), ms, backend.Kept._make(kept), dms
+    )
     return [a for a in found if a is not None]
 
 
 @_attend_backward.register_fake
 def _(key, heads, kernel, tensors, ms, kept, dms):
-    return [a.new_empty(a.shape) for a in Inputs(*tensors)._replace(keep=None) if a is not None]
+    return [
+        a.new_empty(a.shape) for a in Inputs._make(tensors)._replace(keep=None) if a is not None
+    ]
 
 
 # ------------------------------------------------------------------ autograd and the model axis
@@ -105,11 +109,11 @@ def _(key, heads, kernel, tensors, ms, kept, dms):
 def differentiable(r: Recurrence, heads: int, x: Inputs, dms: Tensor) -> Inputs:
     """The gradients where they will be differentiated again: by autograd through the reference."""
     # views of their own: the tensors may depend on one another
-    own = Inputs(*(None if a is None else a.view_as(a) for a in x))
+    own = Inputs._make(None if a is None else a.view_as(a) for a in x)
     wanted = [a for a in own if a is not None and a.requires_grad]
     reference = attending.reference(r, heads, own)
     found = iter(torch.autograd.grad(reference, wanted, dms, create_graph=True))
-    return Inputs(*(next(found) if a is not None and a.requires_grad else None for a in own))
+    return Inputs._make(next(found) if a is not None and a.requires_grad else None for a in own)
 
 
 class _Scan(torch.autograd.Function):

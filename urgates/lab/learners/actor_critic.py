@@ -150,7 +150,7 @@ class ActorCritic(Stacked):
         self.agent = agents[0].eval()
         self.rnn = self.agent.rnn
         self.scores = (*ActorCritic.scores, *map(Score, self.agent.beside))
-        self.worlds = [Match(self.rules, self.protocol.batch, s, self.device) for s in self.seeds]
+        self.world = Match(self.rules, self.protocol.batch, self.seeds, self.device)
         self.adam = StackedAdam(self.parameters, self.rates, betas=(0.0, 0.95), eps=1e-6)
         self.step = 0
         self.died_at: list[int | None] = [None] * len(self.seeds)
@@ -176,10 +176,9 @@ class ActorCritic(Stacked):
     @torch.no_grad()
     def play(self, episode: int, parameters: dict[str, Tensor] | None = None) -> Episodes:
         """B whole episodes of every agent; which ones, `episode` says."""
-        luck = self._luck(episode)
-        for world in self.worlds:
-            world.episode[:] = episode - 1
-        pixels = torch.stack([world.restart() for world in self.worlds])
+        luck, world = self._luck(episode), self.world
+        world.episode[:] = episode - 1
+        pixels = self._by_agent(world.restart())
         action, reward = (torch.zeros(pixels.shape[:2], device=self.device) for _ in range(2))
         action, alive, hx, steps = action.long(), action == 0, None, []
         last = torch.zeros_like(reward)
@@ -189,21 +188,23 @@ class ActorCritic(Stacked):
             logits, _, hx, _ = self.forward(now, hx, parameters)
             chances = logits[:, :, 0].softmax(-1).cumsum(-1)[..., :-1]
             action = (luck[..., t, None] > chances).sum(-1)
-            frames = [w.step(a) for w, a in zip(self.worlds, action, strict=True)]
-            pixels, reward, ended = (torch.stack(parts) for parts in zip(*frames, strict=True))
+            frame = world.step(action.flatten())
+            pixels, reward, ended = map(self._by_agent, frame)
             reward = reward * alive
             steps.append((seen, action, reward, alive))
-            ending = ended & alive
-            last = torch.where(ending, torch.stack([w.last for w in self.worlds]), last)
+            last = torch.where(ended & alive, self._by_agent(world.last), last)
             alive = alive & ~ended
             if not alive.any():
                 break
-            for world, over in zip(self.worlds, ended, strict=True):
-                if over.any():  # what it plays on does not count
-                    world.restart(over)
+            if frame.done.any():  # what they play on does not count
+                world.restart(frame.done)
         seens, *rest = zip(*steps, strict=True)
         seen = Seen(*(torch.stack(parts, 2) for parts in zip(*seens, strict=True)))
         return Episodes(seen, *(torch.stack(parts, 2) for parts in rest), last)
+
+    def _by_agent(self, copies: Tensor) -> Tensor:
+        """[M · B, …] as [M, B, …]."""
+        return copies.unflatten(0, (len(self.seeds), -1))
 
     def _luck(self, episode: int) -> Tensor:
         """Uniform numbers [M, B, T]: of the agent's seed and the episode alone."""

@@ -9,6 +9,7 @@ B copies, T steps of an episode; cells and rooms are those of rooms.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,14 +98,17 @@ class Match:
 
     Args:
         rules: what is played.
-        copies: B.
-        seed: of everything that is drawn at random.
+        copies: B; of each seed, if there are several, one seed's after the other's.
+        seed: of everything that is drawn at random; or a sequence of them.
         device: where.
     """
 
-    def __init__(self, rules: Rules, copies: int, seed: int = 0, device: str = "cpu"):
-        self.rules, self.copies, self.seed = rules, whole("copies", copies, 1), seed
-        self.device = torch.device(device)
+    def __init__(
+        self, rules: Rules, copies: int, seed: int | Sequence[int] = 0, device: str = "cpu"
+    ):
+        self.seeds = tuple(seed) if isinstance(seed, Sequence) else (seed,)
+        self.rules, self.each = rules, whole("copies", copies, 1)
+        self.copies, self.device = self.each * len(self.seeds), torch.device(device)
         self.rooms = rooms.of(rules.game, rules.squares)
         self._tables()
         B, new = self.copies, self._new
@@ -163,8 +167,10 @@ class Match:
         found = np.empty((len(rows), 64), np.uint64)
         for episode in np.unique(self.episode[rows]):
             mine = self.episode[rows] == episode
-            all_copies = draws(64 * self.copies, self.seed, int(episode)).reshape(-1, 64)
-            found[mine] = all_copies[rows[mine]]
+            for n, seed in enumerate(self.seeds):
+                own = mine & (rows // self.each == n)
+                all_copies = draws(64 * self.each, seed, int(episode)).reshape(-1, 64)
+                found[own] = all_copies[rows[own] % self.each]
         return (found >> 32).astype(np.int64)
 
     def _lay_out(self, at: Tensor, drawn: Tensor) -> None:
