@@ -183,7 +183,8 @@ pd.DataFrame(found).T.rename_axis("foreseen").round(2)
 # rates and lengths are not given. We take what was released: one update from a batch of whole
 # episodes, back-propagated through all their steps, a value loss of weight 0.4, gradients into
 # logits and values clipped to ±10 each, and Adam with $\beta = (0, 0.95)$.
-#
+
+# %% [markdown]
 # **Open point O21.** $\lambda = \gamma$, as in the released code, which passes one number for both.
 #
 # **Open point O22.** "An LSTM policy core": one layer of 256. The released agents have two, the

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from urgates.lab.store.runs import Runs
 from urgates.lab.tasks.match import Match, Rules
 from urgates.lab.tasks.oracle import knowing
 from urgates.lab.tasks.rooms import SIGHT, WIDTH
-from urgates.lab.train import as_left
+from urgates.lab.train import as_left, survey
 
 PHASES = ("look", "distractor", "choose")
 
@@ -123,12 +124,16 @@ def traces(groups: Iterable[Runs], folder: Path) -> pd.DataFrame:
     """
     parts = []
     for runs in groups:
-        for gate in (gate for gate in runs.gates if runs.complete[gate]):
-            agents = as_left(Job(runs.protocol, runs.cell, gate, runs.complete[gate]), folder)
-            seen = agents.play(runs.protocol.steps).seen
-            for seed, gates in zip(agents.seeds, agents.gates(seen), strict=True):
-                key = {"task": runs.protocol.task, "gate": gate, "seed": seed}
-                parts.append(_trace(gates["g"], runs.protocol.make_task()).assign(**key))
+        p, rules = runs.protocol, runs.protocol.make_task()
+        for gate, done in runs.complete.items():
+            job = Job(p, runs.cell, gate)
+            stacks = [key.seeds for key in survey(job, folder).begun if not key.rates]
+            for seeds in (some for some in stacks if {*some} <= {*done}):
+                agents = as_left(replace(job, seeds=seeds), folder)
+                seen = agents.play(p.steps).seen
+                for seed, gates in zip(agents.seeds, agents.gates(seen), strict=True):
+                    key = {"task": p.task, "gate": gate, "seed": seed}
+                    parts.append(_trace(gates["g"], rules).assign(**key))
     columns = ["task", "gate", "seed", "step", "all", "best"]
     return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
