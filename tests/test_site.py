@@ -17,6 +17,10 @@ from urgates.lab.book.site import api, build, inspection, numbers, sources
 
 ROOT = places.Path(__file__).resolve().parents[1]
 PAGES = sources.PAGES
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_its_packages = pytest.mark.skipif(
+    bool(build.missing()), reason=f"needs {', '.join(build.missing())}: the extra [site]"
+)
 
 # ------------------------------------------------------------------ what is generated
 
@@ -76,6 +80,21 @@ def test_a_constant_without_a_text_is_refused():
         api.described("urgates.lab.places", "find")
 
 
+@pytest.mark.parametrize(
+    ("link", "folder", "page"),
+    [
+        ("23_refine_gate.ipynb", "notebooks", "notebooks/23_refine_gate"),
+        ("notebooks/23_refine_gate.ipynb", "", "notebooks/23_refine_gate"),
+        ("23_refine_gate.ipynb", "", None),
+        ("99_none.ipynb", "notebooks", None),
+        ("23_refine_gate.html", "notebooks", None),
+        ("https://a.org/23_refine_gate.ipynb", "notebooks", None),
+    ],
+)
+def test_a_link_to_a_notebooks_file_means_its_page(link, folder, page):
+    assert sources.page_of(link, folder, {"index", "notebooks/23_refine_gate"}) == page
+
+
 def test_sources_are_twins_pages_and_pictures(tmp_path):
     book = tmp_path / "book"
     (book / "notebooks").mkdir(parents=True)
@@ -95,6 +114,17 @@ def test_sources_are_twins_pages_and_pictures(tmp_path):
     text = (made / "index.md").read_text(encoding="utf-8")
     assert "notebooks/20_first\n" in text and "<!--" not in text
     assert "[20](notebooks/20_first.ipynb)" in (made / "numbers.md").read_text(encoding="utf-8")
+
+
+def copied(book: places.Path, *stems: str) -> places.Path:
+    """A checkout with these notebooks alone."""
+    for folder in ("notebooks", "figures"):
+        (book / folder).mkdir(parents=True)
+    for stem in stems:
+        for kind in (".py", ".ipynb"):
+            shutil.copy(ROOT / f"notebooks/{stem}{kind}", book / "notebooks")
+    shutil.copytree(ROOT / "figures/00_start_here", book / "figures/00_start_here")
+    return book
 
 
 # ------------------------------------------------------------------ our pages
@@ -208,7 +238,8 @@ def test_without_its_packages_the_command_says_which_in_one_line(tmp_path, monke
 
 
 @pytest.mark.long
-@pytest.mark.skipif(bool(build.missing()), reason=f"needs {', '.join(build.missing())}")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+@needs_its_packages
 def test_the_whole_book(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     out = tmp_path / "site"
@@ -221,9 +252,8 @@ def test_the_whole_book(tmp_path, monkeypatch, capsys):
     start = (out / "notebooks/00_start_here.html").read_text(encoding="utf-8")
     assert 'href="23_refine_gate.html"' in start and ".ipynb)" not in start
     assert '<details class="hide above-input">' in start
-    assert (
-        "_static/mathjax/tex-chtml.js" in start and (out / "_static/mathjax/tex-chtml.js").exists()
-    )
+    mathjax = "_static/mathjax/tex-chtml.js"
+    assert mathjax in start and (out / mathjax).exists()
     for module, names in api.reference().items():
         places_there = pages[f"api/{module}.html"].places
         assert [n for n in names if f"{module}.{n}" not in places_there] == []
@@ -232,20 +262,28 @@ def test_the_whole_book(tmp_path, monkeypatch, capsys):
     )
     page = index["docnames"].index("notebooks/23_refine_gate")
     assert all(page in index["terms"][word] for word in ("refin", "gate"))
-    assert (
-        len(shutil.which("chromium") or "") == 0
-        or finds(out, "refine gate")[0] == "§2.3 The refine gate"
-    )
 
 
-def finds(site, query: str) -> list[str]:
-    """The titles that the site's own search gives in a browser, best first."""
+def found_in_a_browser(site: places.Path, query: str) -> list[str]:
+    """The titles that the site's own search gives, best first."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     url = f"{(site / 'search.html').as_uri()}?q={query.replace(' ', '+')}"
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     done = subprocess.run(
-        [*command, "--virtual-time-budget=20000", url], capture_output=True, text=True, timeout=120
+        [*command, "--virtual-time-budget=20000", url], capture_output=True, text=True, timeout=300
     )
-    (results,) = re.findall(
-        r'<div id="search-results">(.+?)</div>\s*</div>', done.stdout, re.DOTALL
-    ) or [""]
-    return re.findall(r'<a href="[^"]+"[^>]*>(.+?)</a>', results)
+    results = done.stdout.partition('id="search-results"')[2]
+    titles = re.findall(r'<a href="[^"]+" data-score[^>]*>(.+?)</a>', results)
+    return [re.sub("<[^>]+>", "", title) for title in titles]
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+@needs_its_packages
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+def test_search_finds_first_the_page_that_is_called_so(tmp_path, monkeypatch):
+    book = copied(tmp_path / "book", "00_start_here", "23_refine_gate", "26b_refine_R")
+    monkeypatch.setattr(api, "MODULES", ("urgates.gates",))
+    build.build(tmp_path / "site", book)  # of three pages, so there are dead links
+    titles = found_in_a_browser(tmp_path / "site", "refine gate")
+    assert titles[:2] == ["§2.3 The refine gate", "§2.6 R: the refine gate alone"]
+    assert "Glossary" in titles and "Start here" in titles

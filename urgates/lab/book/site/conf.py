@@ -3,12 +3,12 @@
 Nothing is executed, and nothing comes from another host: MathJax lies beside the pages (build.py).
 """
 
-import re
 from pathlib import Path
 
 from docutils import nodes
 
 import urgates
+from urgates.lab.book.site.sources import page_of
 
 project, author, release = "urgates", "urgates contributors", urgates.__version__
 copyright = "urgates contributors, Apache-2.0"
@@ -47,18 +47,6 @@ html_theme_options = {
     "use_download_button": True,
     "use_fullscreen_button": False,
 }
-
-
-def page_of(uri: str, folder: str, pages: set[str]) -> str | None:
-    """The page that a link to a notebook's file means: its name, or None if it is no such link.
-
-    Args:
-        uri: as in the text, relative to `folder`, the name of the folder of the page it is on.
-        pages: names of all pages.
-    """
-    found = re.fullmatch(r"([\w/]+)\.ipynb", uri)
-    name = f"{folder}/{found[1]}".lstrip("/") if found else ""
-    return name if name in pages else None
 
 
 def _link_outputs(app, doctree, name) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from urgates.lab.book import claims
@@ -63,6 +63,18 @@ def book(stems: list[str]) -> str:
         part = next(title for start, title in PARTS.items() if re.match(start, stem))
         parts[part].append(f"notebooks/{stem}")
     return "\n\n".join(_toctree(title, pages) for title, pages in parts.items() if pages)
+
+
+def page_of(uri: str, folder: str, pages: Collection[str]) -> str | None:
+    """The page that a link to a notebook's file means: its name, or None if it is no such link.
+
+    Args:
+        uri: as in the text, relative to `folder`, the name of the folder of the page it is on.
+        pages: names of all pages.
+    """
+    found = re.fullmatch(r"([\w/]+)\.ipynb", uri)
+    name = f"{folder}/{found[1]}".lstrip("/") if found else ""
+    return name if name in pages else None
 
 
 def _toctree(title: str, pages: list[str]) -> str:
