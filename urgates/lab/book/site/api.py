@@ -67,7 +67,7 @@ def _directive(module: str, name: str) -> str:
     if inspect.isroutine(value):
         return f".. autofunction:: {module}.{name}"
     lines = [f"   {part}" for part in text(module, name).split("\n")]
-    return "\n".join([f".. py:data:: {module}.{name}", "", *lines])
+    return "\n".join([f".. py:data:: {name}", "", *lines])
 
 
 def described(module: str, name: str) -> str:
