@@ -238,7 +238,8 @@ bench.protocol("active-1-rma")
 # **Open point O23.** The horizontal axes of Figs. 7 and 8 end at 4 · 10ᵏ "Episode Steps", and the
 # exponent cannot be read in our copy. We take $k = 8$, in steps of an agent, each a frame of the
 # games.
-#
+
+# %% [markdown]
 # **Open point O24.** Which gates Fig. 8 compares cannot be read either; we take Fig. 7's. And no
 # figure shows Passive Match *with* distractor rewards, of which the text speaks.
 
@@ -247,9 +248,10 @@ bench.protocol("active-1-rma")
 #
 # An agent's *area* is its mean reward of the last phase over all of training, *final* that over the
 # last tenth. A gate is better if all its seeds are; above chance means by 5 % at least.
-#
+
+# %% [markdown]
 # - G71, G90, G93: UR's area is the greatest; greater than the LSTM's; in an RMA, too.
-# - G91: on Active Match UR ends above chance, and no other gate does.
+# - G91: on Active Match UR ends above any square's level, and no other gate does.
 # - G92: with distractors UR's area and final are the greatest.
 # - G94: areas on Fig. 7's tasks: UR above U above the LSTM.
 # - G95: two gates change places when distractors pay.
