@@ -444,6 +444,15 @@ bench.claim(
 bench.cost(*groups)
 
 # %% [markdown]
+# What a loop over a memory costs: forward and backward passes of a UR-RMC of these slots, and of
+# twice as many, by autograd through a plain loop ("reference"), by PyTorch's operations with
+# derivatives of our own ("eager"), and compiled in one piece ("native"):
+
+# %%
+loops = bench.timings("loops", measure=program_answers.loop_times, preset=preset, **few)
+loops.set_index(["slots", "kernel"])[["ms", "ratio", "low", "high"]].round(2)
+
+# %% [markdown]
 # **Your turn**, from the top folder of the repository:
 #
 # - Two gates on single digits: `urgates run E3 -p gates=UR,-`

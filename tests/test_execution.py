@@ -297,6 +297,14 @@ def test_steps_are_timed_beside_the_lstm_of_their_gate():
     assert table.ratio[3] == pytest.approx(ms["rmc", "UR"] / ms["lstm", "UR"])
 
 
+def test_loops_of_a_memory_are_timed_beside_the_plain_one():
+    table = program_answers.loop_times("smoke", 2, 3, pairs=1, loops=("reference", "eager"))
+    slots = protocol("program-rmc", "smoke").learner_options["rmc"]["slots"]
+    assert table.slots.tolist() == [slots] * 2 + [2 * slots] * 2
+    assert (table.ratio[::2] == 1).all() and (table.ms > 0).all()
+    assert table.ratio[1] == pytest.approx(table.ms[1] / table.ms[0])
+
+
 # ------------------------------------------------------------------ pictures
 
 

@@ -6,7 +6,8 @@ while they are at hand.  Each function takes groups of runs and the folder of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import process_time
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from urgates.cores import RMC
 from urgates.lab.book.clock import stopwatch, threads, turn_about
 from urgates.lab.book.timing import where
 from urgates.lab.experiments import protocol
@@ -154,14 +156,49 @@ def step_times(preset: str, gates: Sequence[str] = GATES, pairs: int = 9) -> pd.
         for gate in gates:
             stack = Stack(Job(p, cell, gate, (1,)), "cpu")
             steps[cell, gate] = lambda s=stack: stopwatch(s.advance, clock=process_time)
+    rows = _paired(steps, pairs, {(cell, gate): ("lstm", gate) for cell, gate in steps})
+    return pd.DataFrame([{"cell": key[0], "gate": key[1], **row} for key, row in rows.items()])
+
+
+def _paired(steps: Mapping, pairs: int, rivals: Mapping) -> dict[object, dict]:
+    """By step: ms (median), ratio to its rival turn by turn, low, high, and where; one thread."""
     with threads(1):
-        ms = pd.DataFrame(
-            turn_about(steps, pairs)[:, :, 0], columns=pd.MultiIndex.from_tuples(steps)
-        )
-    rows = []
-    for cell, gate in steps:
-        ratio = ms[cell, gate] / ms["lstm", gate]
-        low, middle, high = ratio.quantile([0.25, 0.5, 0.75])
-        row = {"cell": cell, "gate": gate, "ms": ms[cell, gate].median(), "ratio": middle}
-        rows.append(row | {"low": low, "high": high, "pairs": pairs} | where("cpu"))
+        taken = turn_about(steps, pairs)[:, :, 0]
+    ms, rows = dict(zip(steps, taken.T, strict=True)), {}
+    for name in steps:
+        low, middle, high = np.quantile(ms[name] / ms[rivals[name]], [0.25, 0.5, 0.75])
+        row = {"ms": np.median(ms[name]), "ratio": middle, "low": low, "high": high}
+        rows[name] = row | {"pairs": pairs} | where("cpu")
+    return rows
+
+
+def _there_and_back(rmc: RMC, x: Tensor) -> None:
+    rmc(x)[0].sum().backward()
+
+
+LOOPS = ("reference", "eager", "native")
+
+
+def loop_times(
+    preset: str, batch: int = 32, time: int = 30, pairs: int = 9, loops: Sequence[str] = LOOPS
+) -> pd.DataFrame:
+    """Time forward and backward passes of a UR-RMC by its kernels, turn about, as `step_times`.
+
+    Sizes of the slots are the preset's and, beside them, twice as many slots.
+
+    Returns:
+        A row per size and kernel: slots, kernel, ms (median), ratio to "reference", autograd
+        through a plain loop, with low and high (quartiles); pairs, device, torch, commit.
+    """
+    p, rows = protocol("program-rmc", preset), []
+    own = p.learner_options["rmc"]
+    for more in (1, 2):
+        options = {name: more * own[name] for name in ("slots", "heads")}
+        x, passes = torch.randn(time, batch, 28), {}
+        for kernel in loops:
+            rmc = RMC(28, p.hidden, gate="UR", kernel=kernel, **options)
+            both = partial(_there_and_back, rmc, x)
+            passes[kernel] = partial(stopwatch, both, clock=process_time)
+        found = _paired(passes, pairs, dict.fromkeys(loops, loops[0]))
+        rows += [{"slots": options["slots"], "kernel": k, **row} for k, row in found.items()]
     return pd.DataFrame(rows)
