@@ -17,7 +17,7 @@ from urgates.checks import choice, flag, refusal, require
 from urgates.gates import Gate
 from urgates.gates import gate as find_gate
 from urgates.lab import experiments
-from urgates.lab.book.claims import CLAIMS, IMPRECISE, UNTESTABLE, verdict
+from urgates.lab.book.claims import CLAIMS, IMPRECISE, MISSING, UNTESTABLE, verdict
 from urgates.lab.book.contenders import Case
 from urgates.lab.book.timing import measure
 from urgates.lab.devices import choose_device, device_name
@@ -200,6 +200,8 @@ class Bench:
     ) -> None:
         """Decide a claim: print its line, and keep verdict and evidence in claims.json.
 
+        Where none of its runs is stored, nothing is kept: the claim was not attempted yet.
+
         Args:
             name: "G01" …
             holds: what the predicate says; None, or a word of claims.py, if it cannot tell.
@@ -214,6 +216,9 @@ class Bench:
         known = (None, True, False, IMPRECISE, UNTESTABLE)
         if not isinstance(holds, bool | np.bool_ | str | None) or holds not in known:
             raise refusal("holds", f"be one of {known}", repr(holds))
+        if runs is not None and not any(several(runs)):
+            print(f"{name} {MISSING} · {claim.sentence} · paper {claim.paper}")
+            return
         if runs is None:
             word = verdict(claim.kind, holds, self.preset, None)
             evidence = {"preset": claim.kind, "seeds": [], "device": device_name(self.device)}

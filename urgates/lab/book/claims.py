@@ -15,6 +15,7 @@ from urgates.lab.places import checkout
 from urgates.lab.store.files import check_keys, read_json
 
 IMPRECISE, UNTESTABLE = "imprecise", "not testable here"
+MISSING = "not attempted yet"
 VERDICTS = (
     *("confirmed", "contradicted", IMPRECISE),  # mathematics, text and tables
     *("reproduced", "seen", "not seen at this scale", "inconclusive", UNTESTABLE),  # training
@@ -99,7 +100,7 @@ def summary(figures: Path | None = None) -> str:
     lines = ["| resting on | verdicts |", "|---|---|"]
     lines += [line(title.lower(), _said(title, found)) for title in TABLES]
     missing = len(CLAIMS) - len(found)
-    lines += [line("not attempted yet", str(missing))] * bool(missing)
+    lines += [line(MISSING, str(missing))] * bool(missing)
     lines += ["", "| for example | ours | verdict |", "|---|---|---|"]
     for name in HEADLINES:
         claim, entry = CLAIMS[name], found.get(name)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from urgates.lab.book.claims import decided, evidence, line
+from urgates.lab.book.claims import MISSING, decided, evidence, line
 from urgates.lab.book.ledger import CLAIMS
 from urgates.lab.book.notebooks import coverage
 
@@ -72,7 +72,7 @@ def _row(name: str, entry: Mapping | None) -> str:
     claim = CLAIMS[name]
     cells = [f"[{name}]{{#{anchor(name)}}}", claim.section, claim.sentence]
     if entry is None:
-        return line(*cells, "–", "not attempted yet")
+        return line(*cells, "–", MISSING)
     verdict, where = f"[{entry['verdict']}](notebooks/{entry['notebook']}.ipynb)", evidence(entry)
     return line(*cells, entry["ours"], verdict if where == "exact" else f"{verdict}: {where}")
 
