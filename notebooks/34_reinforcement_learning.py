@@ -23,6 +23,8 @@
 #
 # **Which gates help an agent to remember, for hundreds of steps, what it has to act on?**
 #
+# [Decided here](40_scoreboard.ipynb): **confirmed** G97.
+#
 # Covers: Fig. 7; Fig. 8
 #
 # | preset | what you get | where |
@@ -35,8 +37,9 @@
 # %% [markdown]
 # **In short.** Two games in which a colour must be remembered, in grid worlds for the paper's 3D
 # levels. What chance earns in them is derived and drawn as lines; why Active Match cannot be solved
-# at γ = 0.96 is derived too (G97). Below are the learning curves of LSTM, U and UR, what their
-# gates keep through the distractor phase, and the verdicts on the paper's sentences.
+# at γ = 0.96 is derived too (*confirmed*: G97). **At `laptop` no agents are trained yet**: the
+# learning curves of LSTM, U and UR, what their gates keep through the distractor phase, and the
+# other verdicts are written here once there are runs.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper

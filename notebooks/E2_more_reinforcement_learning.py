@@ -34,8 +34,9 @@
 
 # %% [markdown]
 # **In short.** Active Match with apples that pay 5: the same game as in 34, and the reward that
-# counts is lost among others. How large these are is measured; then agents with an LSTM, with a DNC
-# and with the memory that was released in a DNC's place learn it with three gates.
+# counts is lost among others. How large these are is measured. **At `laptop` no agents are trained
+# yet**: what an LSTM, a DNC and the memory that was released in a DNC's place learn of it with
+# three gates is written here once there are runs.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper

@@ -233,7 +233,7 @@ for p in of_core.values():
 
 # %% [markdown]
 # - G81: for the most part, UR's gain transfers to the RMC.
-# - G75: OM is good in the LSTM, but plummets in the RMC.
+# - G75, G84: OM is good in the LSTM, but plummets in the RMC.
 # - G76: LSTMs are consistently better than RMCs.
 
 # %% [markdown]
@@ -251,6 +251,7 @@ show_source(
     programs.refined_is_first_of_lstms,
     programs.refined_is_first_of_rmcs,
     programs.mostly_transfers,
+    programs.ordered_is_good,
     programs.ordered_falls,
     programs.lstm_is_ahead,
 )
@@ -325,10 +326,11 @@ bench.claim("G81", transfers, ours, [runs.only(*pair) for runs in rmcs])
 # The last is compared by best validations within equally many steps:
 
 # %%
-hard = [*in_lstm[1:], *in_rmc[1:]]
-ours = shown(of, *hard, gates=("-", "OM", "UR"))
-some = [runs.only("-", "OM", "UR") for runs in groups[1:3]] + [r.only("-", "OM") for r in rmcs[1:]]
-bench.claim("G75", programs.ordered_falls(of), ours, some)
+three, two = ("-", "OM", "UR"), ("-", "OM")
+ours, some = shown(of, *in_lstm[1:], gates=three), [runs.only(*three) for runs in lstms[1:]]
+bench.claim("G75", programs.ordered_is_good(of), ours, some)
+ours, some = shown(of, *in_rmc[1:], gates=two), [runs.only(*two) for runs in rmcs[1:]]
+bench.claim("G84", programs.ordered_falls(of), ours, some)
 
 even = programs.panels(programs.at_equal_steps(curves), "valid")
 pairs = [(even[c, "lstm"][g], even[c, "rmc"][g]) for c in CATEGORIES for g in GATES]

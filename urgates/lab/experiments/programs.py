@@ -278,17 +278,17 @@ def uniform_is_first_on_addition(of: Panels) -> bool | None:
     return all_of(*(leads(of["addition", cell], "U") for cell in CELLS))
 
 
-def ordered_falls(of: Panels) -> bool | None:
-    """Whether OM, on Control and Program, is good in the LSTM and plummets in the RMC.
+def ordered_is_good(of: Panels) -> bool | None:
+    """Whether, on Control and Program, the OM-LSTM is above the plain LSTM, but not above UR."""
+    of = [of[kind, "lstm"] for kind in ("control", "program")]
+    parts = [(above(lstm["OM"], lstm["-"]), above(lstm["UR"], lstm["OM"])) for lstm in of]
+    return all_of(*(part for pair in parts for part in pair))
 
-    Good: above the plain LSTM, though not above UR.  Plummets: below the plain RMC.
-    """
-    parts = []
-    for kind in ("control", "program"):
-        lstm, rmc = of[kind, "lstm"], of[kind, "rmc"]
-        parts += [above(lstm["OM"], lstm["-"]), above(lstm["UR"], lstm["OM"])]
-        parts += [above(rmc["-"], rmc["OM"])]
-    return all_of(*parts)
+
+def ordered_falls(of: Panels) -> bool | None:
+    """Whether, on Control and Program, the OM-RMC is below the plain RMC."""
+    of = [of[kind, "rmc"] for kind in ("control", "program")]
+    return all_of(*(above(rmc["-"], rmc["OM"]) for rmc in of))
 
 
 def lstm_is_ahead(of: Panels) -> bool | None:
