@@ -24,6 +24,9 @@
 # **Can a network execute programs that it reads by characters, and which gates help it, in an LSTM
 # and in a relational memory?**
 #
+# [Decided here](40_scoreboard.ipynb): **imprecise** G82; **not seen at this scale** G73, G76, G83;
+# **inconclusive** G74, G78, G79, G80, G81, G75, G84.
+#
 # Covers: Fig. 11
 #
 # | preset | what you get | where |
@@ -34,10 +37,11 @@
 # | paper | four operations on numbers of nine digits, at the paper's own sizes | a GPU |
 
 # %% [markdown]
-# **In short.** A program is read by characters, and its result written digit by digit. Five gates
-# are compared in an LSTM and in a relational memory core (RMC), on sums, on loops and conditions,
-# and on everything together. Programs are smaller than the paper's, which are far out of a
-# laptop's reach.
+# **In short.** *Imprecise*: no program has several hundred characters (G82). On small ones seeds
+# overlap, *inconclusive*: G74, G75, G78, G79, G80, G81, G84; *not seen at this scale*: C very poor
+# everywhere (G73), LSTMs ahead of RMCs (G76), RMCs 2.5 times as slow (G83). All seeds are apart in
+# this: U and UR beat the plain LSTM on Program, OM fails in an RMC on Control. No last digit of a
+# sum was learned: far more steps would be needed.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
