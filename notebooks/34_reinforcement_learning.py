@@ -94,18 +94,18 @@ assert film == match_figures.gif(boards) and len(boards) == 121
 Image(film, format="gif", width=352, alt="A player looks for a colour, eats apples, and chooses")
 
 # %% [markdown]
-# **Deviation D60.** The paper's games are the 3D levels of Hung et al. (2018). Ours are the grid
+# **Deviation D70.** The paper's games are the 3D levels of Hung et al. (2018). Ours are the grid
 # worlds that they released, of 7 by 11 cells, from rules and timing that agree with them step by
 # step: three squares, 10 for the right one, 0 for a wrong one, 15, 90 and 15 steps. Preset `paper`
 # has the levels' numbers in the same rooms: four squares in 4 of 16 colours, 1 for a wrong one, 75,
 # 450 and 75 steps, and the choice ends the episode.
 
 # %% [markdown]
-# **Deviation D61.** Of Passive Match nobody released a grid world. As in others' work the player is
+# **Deviation D71.** Of Passive Match nobody released a grid world. As in others' work the player is
 # walled in, and one of the eight walls around it has the colour: it sees it in every step of the
 # first phase, and cannot look away.
 #
-# **Open point O20.** *Without distractor rewards* may mean no apples, or apples worth nothing. We
+# **Open point O30.** *Without distractor rewards* may mean no apples, or apples worth nothing. We
 # leave them where they are, so that all variants look alike and last equally long.
 #
 # The most that can be had is 10, always:
@@ -182,15 +182,15 @@ assert torch.isclose(found["nothing"][0], torch.tensor(10.0).double() * gamma**2
 pd.DataFrame(found).T.rename_axis("foreseen").round(2)
 
 # %% [markdown]
-# **Deviation D62.** "A3C agents" act side by side and learn asynchronously from pieces of episodes;
+# **Deviation D72.** "A3C agents" act side by side and learn asynchronously from pieces of episodes;
 # rates and lengths are not given. We take what was released: one update from a batch of whole
 # episodes, back-propagated through all their steps, a value loss of weight 0.4, gradients into
 # logits and values clipped to ±10 each, and Adam with $\beta = (0, 0.95)$.
 
 # %% [markdown]
-# **Open point O21.** $\lambda = \gamma$, as in the released code, which passes one number for both.
+# **Open point O31.** $\lambda = \gamma$, as in the released code, which passes one number for both.
 #
-# **Open point O22.** "An LSTM policy core": one layer of 256. The released agents have two, the
+# **Open point O32.** "An LSTM policy core": one layer of 256. The released agents have two, the
 # upper one of which sees the features as well; our RMA has those.
 
 # %% [markdown]
@@ -235,15 +235,15 @@ bench.protocol("active")
 bench.protocol("active-1-rma")
 
 # %% [markdown]
-# **Deviation D63.** Preset `laptop` has small agents: 64 units, features from a linear map, a rate
+# **Deviation D73.** Preset `laptop` has small agents: 64 units, features from a linear map, a rate
 # of 2e-3 and an entropy cost of 0.02, our choices.
 #
-# **Open point O23.** The horizontal axes of Figs. 7 and 8 end at 4 · 10ᵏ "Episode Steps", and the
+# **Open point O33.** The horizontal axes of Figs. 7 and 8 end at 4 · 10ᵏ "Episode Steps", and the
 # exponent cannot be read in our copy. We take $k = 8$, in steps of an agent, each a frame of the
 # games.
 
 # %% [markdown]
-# **Open point O24.** Which gates Fig. 8 compares cannot be read either; we take Fig. 7's. And no
+# **Open point O34.** Which gates Fig. 8 compares cannot be read either; we take Fig. 7's. And no
 # figure shows Passive Match *with* distractor rewards, of which the text speaks.
 
 # %% [markdown]

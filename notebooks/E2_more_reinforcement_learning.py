@@ -113,7 +113,7 @@ loud.round(1)
 #
 # > the basic LSTM, the DNC (an LSTM with memory), and the RMA (which also uses an LSTM core)
 #
-# **Open point O25.** Released is no DNC but "LSTM+Mem": the RMA's memory of all it saw, without
+# **Open point O35.** Released is no DNC but "LSTM+Mem": the RMA's memory of all it saw, without
 # reconstruction. Graves et al.'s (2016) DNC writes where it wants, erases, and follows the order of
 # its writes. Both are run: `dnc` decides what the paper says of a DNC, `mem` stands beside it. The
 # gates are those of the LSTMs in them; what a DNC calls gates of its own stays as it is.
@@ -123,7 +123,7 @@ layer = DNC(input_size=32, hidden_size=64, rows=16, width=16, reads=1, gate="UR"
 print(layer)
 
 # %% [markdown]
-# **Deviation D64.** The grid game has ten apples, and each is back after 20 steps; the level has
+# **Deviation D74.** The grid game has ten apples, and each is back after 20 steps; the level has
 # some 36 of them. What a good collector earns is of the same order: about 160 in 90 steps here.
 
 # %% [markdown]

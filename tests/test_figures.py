@@ -309,4 +309,8 @@ def test_every_committed_figure_has_its_title_alternative_text_and_reading():
         twice = {text for text in found if key == "alt" and found.count(text) > 1}
         short = [text for text in found if len(text) < {"title": 10, "alt": 40, "read": 40}[key]]
         assert not twice and not short, key
-    assert len(figures._book().sections()) == len(pictures), "a text without a figure"
+    drawn = {f"{picture.parent.name}/{picture.stem}" for picture in pictures}
+    for waits in set(figures._book().sections()) - drawn:  # for runs, as its page says
+        home, _, name = waits.partition("/")
+        twin = (ROOT / "notebooks" / f"{home}.ipynb").read_text()
+        assert f"{name}: nothing to draw yet" in twin, f"{waits} is a text without a figure"

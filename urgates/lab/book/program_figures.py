@@ -19,6 +19,7 @@ from urgates.lab.book.look import legend, style, subplots
 from urgates.lab.experiments.programs import CATEGORIES, CELLS, KEY
 from urgates.lab.store.runs import Runs
 
+FEW = 12  # points of a line, each of which tells its own range
 _DASHED = {"color": "0.4", "lw": 1, "ls": "--", "zorder": 0}
 
 
@@ -43,7 +44,7 @@ def panels(
     keys = [*KEY[:3], *filter(None, [apart]), x]
     found = frame.groupby(keys, sort=False)[y].agg(["median", "min", "max"]).reset_index()
     found = found.rename(columns={"min": "low", "max": "high"})
-    fig, axes = subplots(2, 3, size=(9.6, 5.4), sharey="col")
+    fig, axes = subplots(2, 3, size=(7.8, 4.3), sharey="col")
     for row, cell in zip(axes, CELLS, strict=True):
         for ax, kind in zip(row, CATEGORIES, strict=True):
             here = found[(found.category == kind) & (found.cell == cell)]
@@ -60,7 +61,7 @@ def panels(
                     ax.axhline(height, **_DASHED)
             ax.set_title(f"{kind.capitalize()}, {cell.upper()}")
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        row[0].set_ylabel("accuracy [share of characters]")
+        row[0].set_ylabel("accuracy [share]")
     for ax in axes[1]:
         ax.set_xlabel(label)
     legend(fig, dict.fromkeys(found.gate))
@@ -68,11 +69,14 @@ def panels(
 
 
 def _lines(ax: Axes, found: pd.DataFrame, x: str) -> None:
-    """A line for each gate, and a band from its lowest seed to its highest."""
+    """A line for each gate; from its lowest seed to its highest a band, or a few rules."""
     for gate, part in found.groupby("gate", sort=False):
         look, every = style(gate), max(1, len(part) // 6)
         ax.plot(part[x], part["median"], **look, lw=1.6, ms=4, markevery=every)
-        ax.fill_between(part[x], part.low, part.high, color=look["color"], alpha=0.12, lw=0)
+        if len(part) > FEW:
+            ax.fill_between(part[x], part.low, part.high, color=look["color"], alpha=0.12, lw=0)
+        else:
+            ax.vlines(part[x], part.low, part.high, color=look["color"], lw=1)
 
 
 def time_scales(groups: Iterable[Runs], length: int) -> tuple[Figure, pd.DataFrame]:
@@ -83,19 +87,25 @@ def time_scales(groups: Iterable[Runs], length: int) -> tuple[Figure, pd.DataFra
     Returns:
         The figure, and columns cell, gate, when, D, share.
     """
-    fig, axes = subplots(2, 2, size=(8.6, 6.2), sharex=True, sharey=True)
+    fig, axes = subplots(2, 2, size=(8.0, 5.4), sharex=True, sharey=True)
     plotted = []
     for row, runs in zip(axes, groups, strict=True):
         parts = of_units.tails(runs.probes, runs.gates)
         unit_figures.period_tails(row, parts, length)
         for ax in row:
             ax.set_title(f"{runs.cell.upper()}, {ax.get_title()}")
-        plotted += [part.assign(cell=runs.cell) for part in parts]
+        plotted += [_rounded(part).assign(cell=runs.cell) for part in parts]
     for ax in axes[0]:
         ax.set_xlabel("")
     legend(fig, dict.fromkeys(part.gate.iloc[0] for part in plotted))
     columns = ["cell", "gate", "when", "D", "share"]
     return fig, pd.concat([pd.DataFrame(columns=columns), *plotted][bool(plotted) :])[columns]
+
+
+def _rounded(part: pd.DataFrame) -> pd.DataFrame:
+    """Three digits, and no two points alike."""
+    numbers = {c: part[c].map("{:.3g}".format).astype(float) for c in ("D", "share")}
+    return part.assign(**numbers).drop_duplicates()
 
 
 def attention(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:

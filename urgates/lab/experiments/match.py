@@ -20,6 +20,7 @@ _MATCH = (
     | {
         "learner": ("actor-critic", "§3.4 says A3C; batches of whole episodes, as released"),
         "gates": (("-", "U", "UR"), "Fig. 7"),
+        "clip": (1.0, "not used: slopes of logits and values are clipped at 10, as released"),
         "seeds": 3,
         "log_every": 100,
     }
