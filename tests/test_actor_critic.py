@@ -84,12 +84,13 @@ def test_a_seed_learns_the_same_whatever_plays_beside_it():
             assert ours[name][1].item() == pytest.approx(score.item(), rel=1e-3, abs=1e-6), name
 
 
-def test_a_killed_run_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    job, advance = Job(P, "lstm", "UR", (1, 2)), ActorCritic.advance
+def killed_run(job, step, tmp_path, monkeypatch):
+    """Train a job of two seeds, killed at a step, in tmp_path/cut: the same bytes as in one go."""
+    advance = ActorCritic.advance
     train(job, tmp_path / "whole", "cpu", progress=False)
 
     def dying(self):
-        if self.step == 7:
+        if self.step == step:
             raise RuntimeError("killed")
         return advance(self)
 
@@ -102,6 +103,10 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path, monkeypatch):
         for folder in ("whole", "cut")
     )
     assert cut == whole and len(whole) == 4
+
+
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    killed_run(Job(P, "lstm", "UR", (1, 2)), 7, tmp_path, monkeypatch)
     runs = Runs(tmp_path / "cut", P, "lstm", (1, 2), ("UR",))
     assert list(runs.frame.columns[5:]) == ["step", "loss", "last_phase", "reward", "entropy"]
     assert set(runs.probes.when) == {"before", "after"}

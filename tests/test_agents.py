@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_actor_critic import OPTIONS, P
+from test_actor_critic import OPTIONS, P, killed_run
 from tolerances import assert_close
 from torch import nn
 
@@ -13,7 +13,6 @@ from urgates.lab.jobs import Job
 from urgates.lab.learners.actor_critic import ActorCritic, Agent, Seen
 from urgates.lab.learners.reconstruction import Reconstruction, reading
 from urgates.lab.store.runs import Runs
-from urgates.lab.train import train
 
 SMALL = {"rows": 6, "reads": 2, "top": 3}
 P = replace(
@@ -93,23 +92,7 @@ def test_a_seed_learns_the_same_whatever_plays_beside_it(cell):
 
 @MEMORIES
 def test_a_killed_run_ends_with_the_same_bytes(cell, tmp_path, monkeypatch):
-    job, advance = Job(P, cell, "UR", (1, 2)), ActorCritic.advance
-    train(job, tmp_path / "whole", "cpu", progress=False)
-
-    def dying(self):
-        if self.step == 4:
-            raise RuntimeError("killed")
-        return advance(self)
-
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        patch.setattr(ActorCritic, "advance", dying)
-        train(job, tmp_path / "cut", "cpu", progress=False, checkpoint_seconds=0)
-    train(job, tmp_path / "cut", "cpu", progress=False)
-    whole, cut = (
-        {path.name: path.read_bytes() for path in (tmp_path / folder).rglob("*_s[12].[cs]*")}
-        for folder in ("whole", "cut")
-    )
-    assert cut == whole and len(whole) == 4
+    killed_run(Job(P, cell, "UR", (1, 2)), 4, tmp_path, monkeypatch)
     columns = list(Runs(tmp_path / "cut", P, cell, (1, 2), ("UR",)).frame.columns[5:])
     assert columns[5:] == COSTS[: {"dnc": 0, "mem": 1, "rma": 4}[cell]]
 

@@ -169,6 +169,8 @@ class Match:
             mine = self.episode[rows] == episode
             for n, seed in enumerate(self.seeds):
                 own = mine & (rows // self.each == n)
+                if not own.any():
+                    continue
                 all_copies = draws(64 * self.each, seed, int(episode)).reshape(-1, 64)
                 found[own] = all_copies[rows[own] % self.each]
         return (found >> 32).astype(np.int64)
