@@ -33,7 +33,9 @@ _PAPER = _MATCH | {
     "lr": (2e-4, f"{_RELEASED}; the paper names none"),
     "downsize": (16, "D"),
 }
-_LAPTOP = _MATCH | {"hidden": 64, "batch": 32, "steps": 30_000, "lr": 2e-3, "downsize": 16}
+_LAPTOP = _MATCH | {
+    "hidden": 64, "batch": 64, "steps": 2_500, "lr": 2e-3, "downsize": 16, "log_every": 10,
+}  # fmt: skip
 _SMOKE = _MATCH | {
     "hidden": 16, "batch": 8, "steps": 20, "lr": 5e-3, "downsize": 8, "seeds": 1, "log_every": 5,
 }  # fmt: skip
@@ -50,7 +52,8 @@ _FROM = {
 }
 _AGENT = {  # learner options
     "smoke": {"features": 8, "width": 8, "entropy": 0.02, "baseline": 0.4},
-    "laptop": {"features": 32, "width": 32, "entropy": 0.02, "baseline": 0.4},
+    "laptop": {"features": 32, "width": 32, "entropy": 0.15, "baseline": 0.4,
+               "contrast": (0.5, 16.0)},
     "paper": {"features": 500, "convolutions": (16, 32), "width": 200, "entropy": 0.01,
               "baseline": 0.4},
 }  # fmt: skip
@@ -76,17 +79,23 @@ _TASKS = {  # what an apple pays, γ, and where both are said
 }
 
 
+_SHORT = {"frames": (15, 30, 15)}  # at laptop, where apples pay: a core has hours, not days
+
+
 def _row(task: str, preset: str) -> Protocol:
     apple, discount, said = _TASKS[task]
     cell = task.split("-")[-1]
     memory = {cell: _MEMORY[preset][cell]} if cell in _MEMORY[preset] else {}
     rules = _FRAMES[preset] | {"apple_reward": apple}
+    shorter = preset == "laptop" and apple > 0
+    rules |= _SHORT if shorter else {}
     agent = _AGENT[preset] | memory | {"discount": discount}
     known = _RELEASED if preset == "paper" else "our choice"
     numbers = {
-        "task_options": (rules, f"{_FROM[preset]}; apples: {said}"),
+        "task_options": (rules, f"{_FROM[preset]}{', 30 for 90' * shorter}; apples: {said}"),
         "learner_options": (agent, f"γ: {said}; the others: {known}"),
     }
+    numbers |= {"steps": 1_500} if shorter else {}
     return row(task, preset, _FAMILIES[preset], **numbers)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from urgates.checks import positive_int
 from urgates.cores import RMA
@@ -27,8 +28,10 @@ from urgates.lab.protocol import Protocol
 from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
 from urgates.lab.tasks.match import ACTIONS, SIGHT, Match
+from urgates.lab.tasks.rooms import BACKGROUND, PLAIN
 
 _PIXELS = 3 * (2 * SIGHT + 1) ** 2
+_GROUND = PLAIN[BACKGROUND][0] / 255
 _LARGEST = 10.0  # of a gradient into logits and values
 
 
@@ -55,7 +58,9 @@ class Agent(nn.Module):
     `cell` is its memory: "lstm" or another recurrent layer, "dnc", "mem" (the RMA's core, which
     makes z itself), or "rma" (that, and z must tell what was seen).
     `learner_options` of the protocol: `features`, how many the encoder gives; `convolutions`, the
-    channels of its two 3 x 3 layers (none: it is linear); `width` of z and of the two heads.
+    channels of its two 3 x 3 layers (none: it is linear); `width` of z and of the two heads;
+    `contrast`, how much shades and colours count (none: pixels over 255, as they are): walls, of
+    which there are many, leave the colours no room in a small encoder.
     """
 
     def __init__(self, protocol: Protocol, cell: str, gate: str):
@@ -72,16 +77,22 @@ class Agent(nn.Module):
         self.z = nn.Identity() if known else _head(inputs, 2 * width, width)
         outputs = features(protocol, cell, **known) + (0 if known else width)
         self.policy = _head(outputs, width, len(ACTIONS))
-        self.value = _head(width + len(ACTIONS), width, 1)
+        self.value = _head((width if known else outputs) + len(ACTIONS), width, 1)
         self.rnn = recurrent(protocol, cell, gate, inputs if known else width, **known)
         self.tells = Reconstruction(width, convolutions) if cell == "rma" else None
         self.width = width
+        self.contrast = options.get("contrast")
         self.beside = ("reading_cost",) * bool(known) + (self.tells.names if self.tells else ())
+        for layer in self.modules():
+            _start(layer)
 
     def features(self, seen: Seen) -> Tensor:
         """z [B, T, width] of what is seen [B, T], or what it is made of if the memory makes it."""
         shape = seen.action.shape
         pixels = seen.pixels.flatten(0, len(shape) - 1).permute(0, 3, 1, 2).float() / 255
+        if self.contrast:
+            (shade, colour), grey = self.contrast, pixels.mean(1, keepdim=True)
+            pixels = shade * (pixels - _GROUND) + colour * (pixels - grey)
         code = self.eyes(pixels).unflatten(0, shape)
         before = nn.functional.one_hot(seen.action, len(ACTIONS)).to(code)
         return self.z(torch.cat([code, before, seen.reward[..., None]], -1))
@@ -92,7 +103,8 @@ class Agent(nn.Module):
         y, hx = self.rnn(x, hx)
         known = y if isinstance(self.rnn, RMA) else torch.cat([x, y], -1)
         z, logits = known[..., : self.width], self.policy(known)
-        value = self.value(torch.cat([z, logits.detach()], -1))[..., 0]
+        judged = z if isinstance(self.rnn, RMA) else known  # the RMA's z knows what it remembers
+        value = self.value(torch.cat([judged, logits.detach()], -1))[..., 0]
         return Answer(logits, value, hx, self._costs(seen, y) if learning else {})
 
     def _costs(self, seen: Seen, y: Tensor) -> dict[str, Tensor]:
@@ -105,6 +117,17 @@ class Agent(nn.Module):
 
 def _head(inputs: int, width: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs))
+
+
+@torch.no_grad()
+def _start(layer: nn.Module) -> None:
+    """Weights as the released agents draw them: normal, cut at two deviations of 1/√fan-in."""
+    if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        return
+    turned = isinstance(layer, nn.ConvTranspose2d)
+    std = (layer.weight[:, 0] if turned else layer.weight[0]).numel() ** -0.5
+    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    nn.init.zeros_(layer.bias)
 
 
 class Episodes(NamedTuple):
@@ -154,6 +177,7 @@ class ActorCritic(Stacked):
         self.adam = StackedAdam(self.parameters, self.rates, betas=(0.0, 0.95), eps=1e-6)
         self.step = 0
         self.died_at: list[int | None] = [None] * len(self.seeds)
+        self._recorded: torch.fx.GraphModule | None = None
 
     def _agent(self, job: Job, seed: int) -> Agent:
         with torch.random.fork_rng(devices=[]):
@@ -185,7 +209,7 @@ class ActorCritic(Stacked):
         for t in range(self.rules.steps):
             seen = Seen(pixels, action, reward)
             now = Seen(*(part.unsqueeze(2) for part in seen))
-            logits, _, hx, _ = self.forward(now, hx, parameters)
+            logits, hx = self._glance(now, hx, parameters or self.parameters)
             chances = logits[:, :, 0].softmax(-1).cumsum(-1)[..., :-1]
             action = (luck[..., t, None] > chances).sum(-1)
             frame = world.step(action.flatten())
@@ -201,6 +225,23 @@ class ActorCritic(Stacked):
         seens, *rest = zip(*steps, strict=True)
         seen = Seen(*(torch.stack(parts, 2) for parts in zip(*seens, strict=True)))
         return Episodes(seen, *(torch.stack(parts, 2) for parts in rest), last)
+
+    def _glance(
+        self, now: Seen, hx: tuple | None, parameters: dict[str, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`forward` of one step; recorded at the second, as vmap costs more than its operations."""
+
+        def plain(parameters: dict[str, Tensor], now: Seen, hx: tuple | None):
+            logits, _, hx, _ = self.forward(now, hx, parameters)
+            return logits, hx
+
+        if hx is None:
+            return plain(parameters, now, hx)
+        if self._recorded is None:
+            self._recorded = make_fx(plain)(parameters, now, hx)
+            self._recorded.graph.eliminate_dead_code()
+            self._recorded.recompile()
+        return self._recorded(parameters, now, hx)
 
     def _by_agent(self, copies: Tensor) -> Tensor:
         """[M · B, …] as [M, B, …]."""
