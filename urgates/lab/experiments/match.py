@@ -79,7 +79,7 @@ _TASKS = {  # what an apple pays, γ, and where both are said
 }
 
 
-_SHORT = {"frames": (15, 30, 15)}  # at laptop, where apples pay: a core has hours, not days
+_SHORT = {"frames": (15, 30, 15)}  # at laptop, all but Passive: a core has hours, not days
 
 
 def _row(task: str, preset: str) -> Protocol:
@@ -87,7 +87,7 @@ def _row(task: str, preset: str) -> Protocol:
     cell = task.split("-")[-1]
     memory = {cell: _MEMORY[preset][cell]} if cell in _MEMORY[preset] else {}
     rules = _FRAMES[preset] | {"apple_reward": apple}
-    shorter = preset == "laptop" and apple > 0
+    shorter = preset == "laptop" and task != "passive"
     rules |= _SHORT if shorter else {}
     agent = _AGENT[preset] | memory | {"discount": discount}
     known = _RELEASED if preset == "paper" else "our choice"
@@ -95,7 +95,7 @@ def _row(task: str, preset: str) -> Protocol:
         "task_options": (rules, f"{_FROM[preset]}{', 30 for 90' * shorter}; apples: {said}"),
         "learner_options": (agent, f"γ: {said}; the others: {known}"),
     }
-    numbers |= {"steps": 1_500} if shorter else {}
+    numbers |= {"steps": 1_500 if memory else 2_000} if shorter else {}
     return row(task, preset, _FAMILIES[preset], **numbers)
 
 
