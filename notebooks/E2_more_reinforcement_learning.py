@@ -28,8 +28,8 @@
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | games of a dozen steps, every cell in less than a minute; decides nothing | any CPU |
-# | laptop | the released grid game of 120 steps; stored runs, cost at the end | two CPU cores |
-# | (paper's) | H 64 (256), N 90 (450), 30,000 steps (41,700), batch 32 (16) | |
+# | laptop | the grid game with 60 steps; stored runs, cost at the end | two CPU cores |
+# | (paper's) | H 64 (256), N 30 (450), 2,000 steps (41,700), batch 64 (16) | |
 # | paper | games of up to 600 steps, agents of the released sizes | a GPU |
 
 # %% [markdown]

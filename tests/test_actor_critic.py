@@ -14,6 +14,7 @@ from urgates.lab.protocol import Protocol
 from urgates.lab.store.runs import Runs
 from urgates.lab.train import train
 
+SMALL = {"rows": 6, "reads": 2, "top": 3}  # of the RMA's memory
 OPTIONS = {"features": 8, "width": 8, "discount": 0.9, "entropy": 0.01, "baseline": 0.4}
 P = Protocol(
     task="active", preset="smoke", task_options={"frames": [2, 3, 4], "apple_reward": 1.0},
@@ -44,6 +45,51 @@ def test_what_is_played_is_what_is_gone_through_again():
     assert torch.equal(played.seen.action[:, :, 1:], played.action[:, :, :-1])
     assert torch.equal(played.seen.reward[:, :, 1:], played.reward[:, :, :-1])
     assert (played.seen.action[:, :, 0] == 0).all() and (played.seen.reward[:, :, 0] == 0).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "mem", "rma", "dnc"])
+def test_a_recorded_glance_gives_the_same_numbers(cell):
+    memory = {"mem": SMALL, "rma": SMALL, "dnc": {"rows": 4, "width": 3, "reads": 1}}
+    p = replace(P, learner_options=OPTIONS | memory)
+    agents = ActorCritic(Job(p, cell, "UR", (1, 2)), "cpu")
+    agents.advance()  # records
+    found = agents.play(1)
+    assert agents._recorded is not None
+
+    def plain(parameters, now, hx):
+        answer = agents.forward(now, hx, parameters)
+        return answer.logits, answer.hx
+
+    agents._recorded = plain
+    again = agents.play(1)
+    pairs = zip((*found.seen, *found[1:]), (*again.seen, *again[1:]), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_weights_start_as_the_released_ones():
+    p = replace(P, learner_options=OPTIONS | {"features": 64, "width": 48})
+    agent = ActorCritic(Job(p, "lstm", "UR", (1,)), "cpu").agent
+    heads = [m for part in (agent.eyes, agent.z, agent.policy) for m in part.modules()]
+    layers = [m for m in heads if isinstance(m, nn.Linear)]
+    assert len(layers) == 5 and not any(m.bias.any() for m in layers)
+    for m in layers:
+        std = m.in_features**-0.5
+        assert m.weight.abs().max() <= 2 * std
+        assert abs(m.weight.std().item() / std - 0.88) < 0.12  # cut at two deviations
+
+
+def test_contrast_weighs_shades_and_colours():
+    p = replace(P, learner_options=OPTIONS | {"contrast": (0.5, 16.0)})
+    agent = ActorCritic(Job(p, "lstm", "UR", (1,)), "cpu").agent
+    agent.eyes, agent.z = nn.Flatten(), nn.Identity()
+    colours = torch.tensor([[204, 204, 204], [25, 25, 25], [255, 0, 0]])
+    pixels = colours[:, None, None, None].expand(3, 1, 5, 5, 3).to(torch.uint8)
+    seen = Seen(pixels, torch.zeros(3, 1, dtype=torch.int64), torch.zeros(3, 1))
+    ground, wall, red = agent.features(seen)[:, 0, :75].view(3, 3, 25)[..., 0]
+    assert ground.abs().max() < 1e-5
+    assert_close("wall", wall, torch.full((3,), 0.5 * (25 - 204) / 255), 1e-4)
+    shade = torch.tensor([51.0, -204.0, -204.0]) / 255
+    assert_close("red", red, 0.5 * shade + 16 * torch.tensor([2.0, -1.0, -1.0]) / 3, 1e-4)
 
 
 def test_an_update_is_that_of_a_plain_loop_over_one_agent():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_actor_critic import OPTIONS, P, killed_run
+from test_actor_critic import OPTIONS, SMALL, P, killed_run
 from tolerances import assert_close
 from torch import nn
 
@@ -14,7 +14,6 @@ from urgates.lab.learners.actor_critic import ActorCritic, Agent, Seen
 from urgates.lab.learners.reconstruction import Reconstruction, reading
 from urgates.lab.store.runs import Runs
 
-SMALL = {"rows": 6, "reads": 2, "top": 3}
 P = replace(
     P, hidden=6, downsize=2, steps=6, learner_options=OPTIONS | {
         "mem": SMALL, "rma": SMALL, "dnc": {"rows": 5, "width": 3, "reads": 2},
