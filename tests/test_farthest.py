@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
 from urgates.lab.book import program_figures
@@ -91,3 +92,14 @@ def test_no_runs_are_no_rows(tmp_path):
 )
 def test_a_memory_passes_where_an_lstm_fails(lstm, rmc, expected):
     assert farthest.passed(table(lstm=lstm, rmc=rmc)) is expected
+
+
+def test_what_a_memory_holds_comes_through_the_readout_as_it_starts():
+    torch.manual_seed(1)
+    head, memories = Farthest(6, 1).head(192), torch.randn(500, 192)
+    sizes = [memories.square().mean()]
+    for layer in head:
+        memories = layer(memories)
+        sizes.append(memories.square().mean())
+    after = torch.stack(sizes[2::2]) / sizes[0]  # of each ReLU
+    assert (after > 0.5).all() and (after < 2).all()
