@@ -44,7 +44,7 @@ _FAMILIES = {
     | {
         "task_options": {"length": 3, "dimension": 1},
         "batch": 128,
-        "steps": 4_000,
+        "steps": 2_500,
         "lr": (2e-3, "our choice: the first with which an RMC left guessing"),
         "downsize": 1,
         "log_every": 100,
