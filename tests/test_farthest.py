@@ -1,6 +1,7 @@
 """Nth farthest: its rows, what guessing earns, and what an RMC and an LSTM have to do, by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from urgates.lab.learners.networks import build
 from urgates.lab.store.runs import Runs
 from urgates.lab.tasks import Farthest
 from urgates.lab.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def table(**levels):
@@ -103,3 +106,16 @@ def test_what_a_memory_holds_comes_through_the_readout_as_it_starts():
         sizes.append(memories.square().mean())
     after = torch.stack(sizes[2::2]) / sizes[0]  # of each ReLU
     assert (after > 0.5).all() and (after < 2).all()
+
+
+def test_stored_runs_are_of_this_protocol_and_end_as_the_page_says():
+    folder = ROOT / "figures/E3_program_execution/runs"
+    groups = [
+        Runs(folder, protocol(f"farthest{more}", "laptop"), cell, (1, 2, 3), farthest.GATES)
+        for cell, more in CELLS.items()
+    ]
+    ends = farthest.ends(farthest.curves(groups))
+    assert ends.groupby(["cell", "gate"]).size().to_dict() == {
+        (cell, gate): 3 for cell in CELLS for gate in farthest.GATES
+    }
+    assert farthest.passed(ends) is not True
