@@ -70,7 +70,7 @@ def test_runs_are_trained_and_read_to_their_ends(tmp_path):
         [cell, "UR", seed, 20] for cell in CELLS for seed in (1, 2)
     ]
     fig, plotted = program_figures.farthest(curves, 2 / 3)
-    assert [ax.get_title() for ax in fig.axes] == ["Nth farthest, LSTM", "Nth farthest, RMC"]
+    assert [ax.get_title() for ax in fig.axes] == ["LSTM", "RMC"]
     low = ends.groupby("cell").accuracy.min()
     assert plotted[plotted.step == 20].set_index("cell").low.to_dict() == low.to_dict()
 

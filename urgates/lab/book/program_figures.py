@@ -77,11 +77,11 @@ def farthest(frame: pd.DataFrame, guess: float) -> tuple[Figure, pd.DataFrame]:
         The figure, and columns cell, gate, step, median, low, high.
     """
     found = _ranges(frame, ["cell", "gate", "step"], "accuracy")
-    fig, axes = subplots(1, len(CELLS), size=(7.8, 2.9), sharex=True, sharey=True)
+    fig, axes = subplots(1, len(CELLS), size=(5.8, 2.4), sharex=True, sharey=True)
     for ax, cell in zip(axes, CELLS, strict=True):
         _lines(ax, found[found.cell == cell].sort_values("step"), "step")
         level(ax, guess, "guess")
-        ax.set(title=f"Nth farthest, {cell.upper()}", xlabel="training step", ylim=(0, 1))
+        ax.set(title=cell.upper(), xlabel="training step", ylim=(0, 1))
     axes[0].set_ylabel("accuracy [share]")
     legend(fig, dict.fromkeys(found.gate))
     return fig, found
