@@ -64,7 +64,7 @@ def beside_the_papers(task: str) -> str:
         ("32b", ("pmnist",)), ("32c", ("smnist-zoneout", "pmnist-zoneout", "scifar-zoneout")),
         ("32d", ("pmnist",)), ("32e", ("pmnist-long",)), ("33", ("ptb",)), ("E1", ("forgetting",)),
         ("34", ("passive", "active")), ("E2", ("active-5",)),
-        ("E3", ("addition", "control", "program")),
+        ("E3", ("addition", "control", "program", "farthest")),
     ],
 )  # fmt: skip
 def test_a_page_says_at_its_top_how_small_its_runs_are(page, tasks):

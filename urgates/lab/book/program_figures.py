@@ -1,4 +1,4 @@
-"""Pictures of program execution: panels as Fig. 11's, and attention over a memory's slots.
+"""Pictures of E3: panels as Fig. 11's, the n-th farthest vector, attention over a memory's slots.
 
 What draws returns what `Bench.save` wants: a figure and the plotted numbers.
 """
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from urgates.lab.book import unit_figures
 from urgates.lab.book import units as of_units
-from urgates.lab.book.look import legend, style, subplots
+from urgates.lab.book.look import legend, level, style, subplots
 from urgates.lab.experiments.programs import CATEGORIES, CELLS, KEY
 from urgates.lab.store.runs import Runs
 
@@ -42,8 +42,7 @@ def panels(
         The figure, and columns category, cell, gate, `apart`, `x`, median, low, high.
     """
     keys = [*KEY[:3], *filter(None, [apart]), x]
-    found = frame.groupby(keys, sort=False)[y].agg(["median", "min", "max"]).reset_index()
-    found = found.rename(columns={"min": "low", "max": "high"})
+    found = _ranges(frame, keys, y)
     fig, axes = subplots(2, 3, size=(7.8, 4.3), sharey="col")
     for row, cell in zip(axes, CELLS, strict=True):
         for ax, kind in zip(row, CATEGORIES, strict=True):
@@ -66,6 +65,32 @@ def panels(
         ax.set_xlabel(label)
     legend(fig, dict.fromkeys(found.gate))
     return fig, found
+
+
+def farthest(frame: pd.DataFrame, guess: float) -> tuple[Figure, pd.DataFrame]:
+    """Accuracies on Nth farthest while training, an LSTM's beside an RMC's.
+
+    Args:
+        frame: columns cell, gate, seed, step, accuracy.
+        guess: what is right without any distance, dashed.
+    Returns:
+        The figure, and columns cell, gate, step, median, low, high.
+    """
+    found = _ranges(frame, ["cell", "gate", "step"], "accuracy")
+    fig, axes = subplots(1, len(CELLS), size=(5.8, 2.4), sharex=True, sharey=True)
+    for ax, cell in zip(axes, CELLS, strict=True):
+        _lines(ax, found[found.cell == cell].sort_values("step"), "step")
+        level(ax, guess, "guess")
+        ax.set(title=cell.upper(), xlabel="training step", ylim=(0, 1))
+    axes[0].set_ylabel("accuracy [share]")
+    legend(fig, dict.fromkeys(found.gate))
+    return fig, found
+
+
+def _ranges(frame: pd.DataFrame, keys: list[str], y: str) -> pd.DataFrame:
+    """The keys, and of `y` by them: median, low and high."""
+    found = frame.groupby(keys, sort=False)[y].agg(["median", "min", "max"]).reset_index()
+    return found.rename(columns={"min": "low", "max": "high"})
 
 
 def _lines(ax: Axes, found: pd.DataFrame, x: str) -> None:

@@ -3,7 +3,7 @@
 from fnmatch import fnmatch
 
 from urgates.checks import choice, refusal, require
-from urgates.lab.experiments import forgetting, images, match, memory, programs, text
+from urgates.lab.experiments import farthest, forgetting, images, match, memory, programs, text
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
@@ -14,7 +14,7 @@ STANDS_FOR = {"ptb": "wikitext103"}
 
 PROTOCOLS: dict[tuple[str, str], Protocol] = {
     (row.task, row.preset): row
-    for family in (memory, forgetting, images, text, match, programs)
+    for family in (memory, forgetting, images, text, match, programs, farthest)
     for row in family.ROWS
 }
 """By task and preset."""
@@ -32,6 +32,7 @@ _NOTEBOOKS = {
     "active-5*": "E2_more_reinforcement_learning",
     **dict.fromkeys(("passive*", "active*"), "34_reinforcement_learning"),
     **{f"{category}*": "E3_program_execution" for category in programs.CATEGORIES},
+    "farthest*": "E3_program_execution",
 }  # by task, of LSTMs unless the task names another cell
 
 

@@ -166,16 +166,16 @@ def accuracies(groups: Iterable[Runs]) -> pd.DataFrame:
     `test` is of the weights that did best on `valid`.
     """
     columns = {"best_valid_accuracy": "valid", "test_accuracy": "test"}
-    return _gathered(groups, lambda runs: runs.info, columns)
+    return gathered(groups, lambda runs: runs.info, columns)
 
 
 def curves(groups: Iterable[Runs]) -> pd.DataFrame:
     """Validations as training went on: category, cell, gate, seed, step, accuracy."""
     columns = {"step": "step", "valid_accuracy": "accuracy"}
-    return _gathered(groups, lambda runs: runs.frame, columns)
+    return gathered(groups, lambda runs: runs.frame, columns)
 
 
-def _gathered(
+def gathered(
     groups: Iterable[Runs], of: Callable[[Runs], pd.DataFrame], columns: Mapping[str, str]
 ) -> pd.DataFrame:
     """The rows of all groups that have these columns, under their new names."""

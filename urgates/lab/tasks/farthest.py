@@ -61,5 +61,12 @@ class Farthest(Task):
         return torch.cat(parts, dim=2), target
 
     def head(self, hidden_size: int) -> nn.Module:
-        """Four ReLU layers of 256 units, then a linear one: [..., H] -> [..., V]."""
-        return perceptron(hidden_size, self.output_size)
+        """Four ReLU layers of 256 units, then a linear one: [..., H] -> [..., V].
+
+        Weights start as He et al. (2015) draw them, so that what a memory holds comes through five
+        layers: PyTorch's own start makes it some ninety times as small.
+        """
+        head = perceptron(hidden_size, self.output_size)
+        for layer in head[::2]:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        return head
