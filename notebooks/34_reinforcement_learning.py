@@ -30,9 +30,8 @@
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | games of a dozen steps, every cell in less than a minute; decides nothing | any CPU |
-# | laptop | grid games of 120 steps (Passive) and 60; stored runs, cost at the end | two CPU cores |
-# | (paper's) | Passive: H 64 (256), N 90 (450), 2,500 steps (41,700), batch 64 (16) | |
-# | (paper's) | Active: H 64 (256), N 30 (450), 2,000 steps (41,700), batch 64 (16) | |
+# | laptop | grid games of 60 steps; stored runs, cost at the end | two CPU cores |
+# | (paper's) | H 64 (256), N 30 (450), 3,000 steps (41,700), batch 64 (16) | |
 # | paper | games of up to 600 steps, agents of the released sizes | a GPU |
 
 # %% [markdown]
@@ -240,10 +239,10 @@ bench.protocol("active-1-rma")
 
 # %% [markdown]
 # **Deviation D73.** Preset `laptop` has small agents: 64 units, features from a linear map, a rate
-# of 2e-3 and an entropy cost of 0.15 (released: 0.05), chosen with UR on short games. In all games
-# but Passive Match the distractor phase has 30 steps. And a small encoder needs help: pixels as
-# they are, over 255, are mostly walls, and 300,000 episodes of the shortest game taught no agent to
-# choose by colour. With colours weighed 16-fold and shades by a half it is learned in 60,000.
+# of 2e-3 and an entropy cost of 0.15 (released: 0.05), chosen with UR on short games; and only 30
+# steps of distraction. A small encoder needs help, too: pixels as they are, over 255, are mostly
+# walls, and 300,000 episodes of the shortest game taught no agent to choose by colour. With colours
+# weighed 16-fold and shades by a half it is learned in 60,000.
 
 # %% [markdown]
 # **Open point O33.** The horizontal axes of Figs. 7 and 8 end at 4 · 10ᵏ "Episode Steps", and the
