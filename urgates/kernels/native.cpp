@@ -78,7 +78,7 @@ void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
 // ------------------------------------------------------------------ the loops over time
 
 void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x) {
-  const N lda = padded(s.K), vectors = parts(s.H, W);
+  const N lda = apart(s.K), vectors = parts(s.H, W);
   std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors);
   std::vector<float> joined(rows * lda);
   Row<false> row(s, a.downsize);
@@ -88,8 +88,9 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, co
     const N ldh = t ? s.H : a.h0.b;
     for (N b = 0; b < rows; ++b)
       join(a, s, m, t, first + b, h0 + b * ldh, joined.data() + b * lda);
-    gemm(joined.data(), lda, w, s.K, s.vectors, rows, z.data(), false);
-    if (RESET) gemm(joined.data() + s.H, lda, w_x, s.I + 1, vectors, rows, z_x.data(), false);
+    gemm(joined.data(), lda, 1, w, 0, s.K, s.vectors, rows, z.data(), false);
+    if (RESET)
+      gemm(joined.data() + s.H, lda, 1, w_x, 0, s.I + 1, vectors, rows, z_x.data(), false);
     for (N b = first; b < first + rows; ++b) {
       const N at = here + (b - first) * s.H;
       const float* h_row = h0 + (b - first) * ldh;
@@ -128,34 +129,29 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, co
   }
 }
 
-// sum += d ⊗ rows over `depth` samples, in the tiles of `gemm`; d [depth, stride], rows [depth, lda]
-void outer(const float* d, N stride, N count, const float* rows, N lda, N columns, N depth, T* sum) {
-  const N vectors = parts(columns, W);
-  std::vector<T> packed(depth * vectors);
-  std::vector<float> tiles(count * depth);
-  pack([&](N k) { return rows + k * lda; }, depth, vectors, packed.data(), columns);
-  for (N j = 0; j < parts(count, ROWS); ++j) {
-    const N r = share(count, ROWS, j), nr = share(count, ROWS, j + 1) - r;
-    float* to = tiles.data() + r * depth;
-    auto copy = [&](auto n) {
-      for (N k = 0; k < depth; ++k) std::memcpy(to + k * n, d + k * stride + r, sizeof(float) * n);
-    };
-    nr == ROWS ? copy(std::integral_constant<N, ROWS>()) : copy(nr);
-  }
-  gemm(tiles.data(), 0, packed.data(), depth, vectors, count, sum, true);
-}
+// of the weights' gradients, over the batch rows of one cut.  [x 1] has few columns, which would fill
+// a vector badly: there the gradients lie in the lanes, a row of u's after all heads' (see `Shape`).
+struct Sums {
+  std::vector<T> h, x;  // [G, H], [I + 1, D]
+  explicit Sums(const Shape& s) : h(s.G * parts(s.H, W)), x((s.I + 1) * parts(s.D, W)) {}
 
-struct Sums {  // of the weights' gradients, over the batch rows of one cut
-  std::vector<T> all, x;
-  explicit Sums(const Shape& s) : all(s.G * parts(s.K, W)), x(RESET * s.H * parts(s.I + 1, W)) {}
+  // over `depth` samples: d [depth, stride], joined [depth, lda], packed [depth, H] to be filled
+  void add(const Shape& s, const T* d, N stride, const float* joined, N lda, N depth, T* packed) {
+    const N vectors = parts(s.H, W);
+    pack([&](N k) { return joined + k * lda; }, depth, vectors, packed, s.H);
+    gemm((const float*)d, 1, stride, packed, 0, depth, vectors, s.G, h.data(), true);
+    gemm(joined + s.H, 1, lda, d, stride / W, depth, parts(s.D, W), s.I + 1, x.data(), true);
+  }
 };
 
 void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x,
               Sums& sums) {
-  const N vectors = parts(s.H, W), vectors_x = parts(s.I, W), lda = padded(s.K);
+  const N vectors = parts(s.H, W), vectors_x = parts(s.I, W), lda = apart(s.K);
+  const N stride = apart(s.D);
   const N capacity = rows * (DEPTH > rows ? DEPTH / rows : 1);
   std::vector<T> dh(rows * vectors), dc(rows * vectors), d_x(rows * vectors_x);
-  std::vector<float> joined(capacity * lda), d_rows(capacity * s.D);
+  std::vector<T> d_rows(capacity * stride / W), packed(capacity * vectors);
+  std::vector<float> joined(capacity * lda);
   Row<true> row(s, a.downsize);
   for (N b = 0; LSTM && b < rows; ++b)
     for (N j = 0; j < s.H; j += W)
@@ -165,13 +161,13 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
     const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
     const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
-    float* d_step = d_rows.data() + filled * s.D;
+    float* d_step = (float*)d_rows.data() + filled * stride;
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
       const float* h_row = h0 + (b - first) * ldh;
       join(a, s, m, t, b, h_row, joined.data() + (filled + b - first) * lda);
       row.stash = a.stash + at * s.S;
-      row.dz = d_step + (b - first) * s.D;
+      row.dz = d_step + (b - first) * stride;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
@@ -214,18 +210,16 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
       }
       row.end();
     }
-    gemm(d_step, s.D, w, s.G, vectors, rows, dh.data(), true);
+    gemm(d_step, stride, 1, w, 0, s.G, vectors, rows, dh.data(), true);
     if (a.d_x) {
-      gemm(d_step, s.D, w_x, s.D, vectors_x, rows, d_x.data(), false);
+      gemm(d_step, stride, 1, w_x, 0, s.D, vectors_x, rows, d_x.data(), false);
       for (N b = 0; b < rows; ++b)
         for (N j = 0; j < s.I; j += W)
           store(a.d_x + (here + b) * s.I + j, d_x[b * vectors_x + j / W], s.I - j);
     }
     filled += rows;
     if (filled < capacity && t) continue;
-    outer(d_rows.data(), s.D, s.G, joined.data(), lda, s.K, filled, sums.all.data());
-    if (RESET)
-      outer(d_rows.data() + s.G, s.D, s.H, joined.data() + s.H, lda, s.I + 1, filled, sums.x.data());
+    sums.add(s, d_rows.data(), stride, joined.data(), lda, filled, packed.data());
     filled = 0;
   }
   for (N b = 0; b < rows; ++b)
@@ -238,29 +232,28 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
 
 // gradients of rows of the weights: the sums of `cuts` cuts, always in one order
 void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* cuts, N many) {
-  std::vector<float> row(padded(s.K));
-  auto total = [&](std::vector<T> Sums::*sum, N r, N columns) {
-    const N vectors = parts(columns, W);
+  auto total_x = [&](N at) {
+    float x = 0;
+    for (N i = 0; i < many; ++i) x += ((const float*)cuts[i].x.data())[at];
+    return x;
+  };
+  const N vectors = parts(s.H, W), ldx = padded(s.D);
+  for (N g = first; g < first + count; ++g) {
     for (N j = 0; j < vectors; ++j) {
       T x = 0.f;
-      for (N i = 0; i < many; ++i) x = x + (cuts[i].*sum)[r * vectors + j];
-      store(row.data() + j * W, x, W);
+      for (N i = 0; i < many; ++i) x = x + cuts[i].h[g * vectors + j];
+      store(a.d_w_h + (m * s.G + g) * s.H + j * W, x, s.H - j * W);
     }
-    return row.data();
-  };
-  for (N g = first; g < first + count; ++g) {
-    const float* d = total(&Sums::all, g, s.K);
-    std::memcpy(a.d_w_h + (m * s.G + g) * s.H, d, sizeof(float) * s.H);
-    d += s.H;
+    N d = g;
 #if RESET
     const N j = g - s.row[u_];
     if (0 <= j && j < s.H) {
-      if (a.b_u.p) a.d_b_u[m * s.H + j] = d[s.I];
-      d = total(&Sums::x, j, s.I + 1);
+      if (a.b_u.p) a.d_b_u[m * s.H + j] = total_x(s.I * ldx + g);
+      d = s.G + j;
     }
 #endif
-    std::memcpy(a.d_w_x + (m * s.G + g) * s.I, d, sizeof(float) * s.I);
-    if (a.b.p) a.d_b[m * s.G + g] = d[s.I];
+    for (N i = 0; i < s.I; ++i) a.d_w_x[(m * s.G + g) * s.I + i] = total_x(i * ldx + d);
+    if (a.b.p) a.d_b[m * s.G + g] = total_x(s.I * ldx + d);
   }
 }
 

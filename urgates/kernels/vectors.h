@@ -153,19 +153,25 @@ inline Pair both(T x) {  // from the smaller one; the sign bit tells which it is
   return {high ? 1 + x.v : x.v, high ? -x.v : 1 - x.v};
 }
 
-// ------------------------------------------------------------------ GEMM: out = a @ packed
+// ------------------------------------------------------------------ GEMM: out = a @ b
 
 inline N parts(N total, N limit) { return (total + limit - 1) / limit; }
 inline N share(N total, N limit, N i) { return total * i / parts(total, limit); }
 inline N padded(N n) { return parts(n, W) * W; }
+// floats from row to row of a matrix whose columns are walked along: an odd number of cache lines,
+// so that a column does not crowd into a few sets of the cache
+inline N apart(N n) { return (parts(n, W) | 1) * W; }
 
+// out [R, C] = or += a [R, K] @ b [K, C]; the sums stay in registers over the whole depth K
 template <int R, int C>
-void tile(const float* a, N lda, N step, const T* b, N K, T* out, N ldo, bool add) {
+void tile(const float* a, N lda, N step, const T* b, N ldb, N K, T* out, N ldo, bool add) {
   V sum[R][C] = {};
+  for (int r = 0; add && r < R; ++r)  // far away by now: on its way while the tile is computed
+    for (int c = 0; c < C; ++c) __builtin_prefetch(out + r * ldo + c, 1);
   for (N k = 0; k < K; ++k, a += step) {
     V x[C];
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) x[c] = b[k * C + c].v;
+    for (int c = 0; c < C; ++c) x[c] = b[k * ldb + c].v;
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -175,23 +181,25 @@ void tile(const float* a, N lda, N step, const T* b, N K, T* out, N ldo, bool ad
     for (int c = 0; c < C; ++c) out[r * ldo + c] = add ? out[r * ldo + c].v + sum[r][c] : sum[r][c];
 }
 
-typedef void (*Tile)(const float*, N, N, const T*, N, T*, N, bool);
+typedef void (*Tile)(const float*, N, N, const T*, N, N, T*, N, bool);
 template <int... I>
 const Tile* tiles(std::integer_sequence<int, I...>) {
   static const Tile table[] = {tile<I / VECTORS + 1, I % VECTORS + 1>...};
   return table;
 }
 
-// a(row, k) = a[row * lda + k], or tile after tile [K, ROWS] where lda = 0; packed [K, vectors * W],
-// out [rows, vectors]
-void gemm(const float* a, N lda, const T* packed, N K, N vectors, N rows, T* out, bool add) {
+// Element (row, k) of a is a[row * lda + k * step]; b [K, vectors] has ldb vectors per row, or is
+// packed where ldb = 0; out [rows, vectors].
+void gemm(const float* a, N lda, N step, const T* b, N ldb, N K, N vectors, N rows, T* out,
+          bool add) {
   const Tile* table = tiles(std::make_integer_sequence<int, ROWS * VECTORS>());
   for (N i = 0; i < parts(vectors, VECTORS); ++i) {
     const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
+    const T* panel = b + (ldb ? v : v * K);
     for (N j = 0; j < parts(rows, ROWS); ++j) {
       const N r = share(rows, ROWS, j), nr = share(rows, ROWS, j + 1) - r;
-      table[(nr - 1) * VECTORS + nv - 1](a + r * (lda ? lda : K), lda ? lda : 1, lda ? 1 : nr,
-                                         packed + v * K, K, out + r * vectors + v, vectors, add);
+      table[(nr - 1) * VECTORS + nv - 1](a + r * lda, lda, step, panel, ldb ? ldb : nv, K,
+                                         out + r * vectors + v, vectors, add);
     }
   }
 }
