@@ -18,10 +18,10 @@
 #include <limits>
 #include <vector>
 
+/*@defines*/
 #include "vectors.h"  // native.py puts these here
 #include "threads.h"
 
-/*@defines*/
 constexpr float EPSILON = /*@epsilon*/f;
 
 namespace {

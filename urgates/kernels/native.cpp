@@ -10,10 +10,9 @@
 #include <limits>
 #include <vector>
 
+/*@defines*/
 #include "vectors.h"  // native.py puts these here
 #include "threads.h"
-
-/*@defines*/
 
 namespace {
 
@@ -45,32 +44,33 @@ namespace {
 // lies in memory.  A reset gate multiplies what comes from h only: there u has b_u in b's place and
 // nothing from x, and `_x` names the product of [x 1] with u's own rows of [w_x b].
 
-void join(const Args& a, const Shape& s, N m, N t, N b, const float* h, float* out) {
-  std::memcpy(out, h, sizeof(float) * s.H);
-  std::memcpy(out + s.H, a.x.row(m, t, b), sizeof(float) * s.I);
-  out[s.H + s.I] = 1;
+template <class To>
+void join(const Args& a, const Shape& s, N m, N t, N b, const float* h, To* out) {
+  const float one = 1;
+  copy(h, s.H, out), copy(a.x.row(m, t, b), s.I, out + s.H), copy(&one, 1, out + s.H + s.I);
 }
 
 void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
-  std::vector<float> rows(s.G * s.K), rows_x(RESET * s.H * (s.I + 1));
+  const N ld = deep(s.K) * PER_CELL, ld_x = deep(s.I + 1) * PER_CELL;
+  std::vector<Operand> rows(s.G * ld), rows_x(RESET * s.H * ld_x);
   for (N g = 0; g < s.G; ++g) {
-    float *row = rows.data() + g * s.K, *input = row + s.H;
-    std::memcpy(row, a.w_h.row(m, 0, g), sizeof(float) * s.H);
+    Operand *row = rows.data() + g * ld, *input = row + s.H;
+    copy(a.w_h.row(m, 0, g), s.H, row);
 #if RESET
     const N j = g - s.row[u_];
     if (0 <= j && j < s.H) {
-      input[s.I] = a.b_u.p ? a.b_u.row(m, 0, 0)[j] : 0;
-      input = rows_x.data() + j * (s.I + 1);
+      if (a.b_u.p) copy(a.b_u.row(m, 0, 0) + j, 1, input + s.I);
+      input = rows_x.data() + j * ld_x;
     }
 #endif
-    for (N i = 0; i < s.I; ++i) input[i] = a.w_x.row(m, 0, g)[i];
-    input[s.I] = a.b.p ? a.b.row(m, 0, 0)[g] : 0;
+    copy(a.w_x.row(m, 0, g), s.I, input);
+    if (a.b.p) copy(a.b.row(m, 0, 0) + g, 1, input + s.I);
   }
   const std::vector<N> columns = s.columns();
-  auto row = [&](N c) { return columns[c] < 0 ? nullptr : rows.data() + columns[c] * s.K; };
+  auto row = [&](N c) { return columns[c] < 0 ? nullptr : rows.data() + columns[c] * ld; };
   pack_transposed(row, s.K, s.vectors, packed);
 #if RESET
-  auto row_x = [&](N c) { return c < s.H ? rows_x.data() + c * (s.I + 1) : nullptr; };
+  auto row_x = [&](N c) { return c < s.H ? rows_x.data() + c * ld_x : nullptr; };
   pack_transposed(row_x, s.I + 1, parts(s.H, W), packed_x);
 #endif
 }
@@ -80,7 +80,7 @@ void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
 void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x) {
   const N lda = apart(s.K), vectors = parts(s.H, W);
   std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors);
-  std::vector<float> joined(rows * lda);
+  std::vector<Operand> joined(rows * lda);
   Row<false> row(s, a.downsize);
   for (N t = 0; t < a.time; ++t) {
     const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
@@ -88,9 +88,8 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, co
     const N ldh = t ? s.H : a.h0.b;
     for (N b = 0; b < rows; ++b)
       join(a, s, m, t, first + b, h0 + b * ldh, joined.data() + b * lda);
-    gemm(joined.data(), lda, 1, w, 0, s.K, s.vectors, rows, z.data(), false);
-    if (RESET)
-      gemm(joined.data() + s.H, lda, 1, w_x, 0, s.I + 1, vectors, rows, z_x.data(), false);
+    gemm(joined.data(), lda, w, s.K, s.vectors, rows, z.data(), false);
+    if (RESET) gemm(joined.data() + s.H, lda, w_x, s.I + 1, vectors, rows, z_x.data(), false);
     for (N b = first; b < first + rows; ++b) {
       const N at = here + (b - first) * s.H;
       const float* h_row = h0 + (b - first) * ldh;
@@ -135,12 +134,15 @@ struct Sums {
   std::vector<T> h, x;  // [G, H], [I + 1, D]
   explicit Sums(const Shape& s) : h(s.G * parts(s.H, W)), x((s.I + 1) * parts(s.D, W)) {}
 
-  // over `depth` samples: d [depth, stride], joined [depth, lda], packed [depth, H] to be filled
-  void add(const Shape& s, const T* d, N stride, const float* joined, N lda, N depth, T* packed) {
-    const N vectors = parts(s.H, W);
-    pack([&](N k) { return joined + k * lda; }, depth, vectors, packed, s.H);
-    gemm((const float*)d, 1, stride, packed, 0, depth, vectors, s.G, h.data(), true);
-    gemm(joined + s.H, 1, lda, d, stride / W, depth, parts(s.D, W), s.I + 1, x.data(), true);
+  // over so many samples: d [samples, D] and joined [samples, K], both used up, `ldd` and `ldj`
+  // vectors apart; packed [samples, H] is to be filled
+  void add(const Shape& s, T* d, N ldd, T* joined, N ldj, N samples, T* packed) {
+    const N vectors = parts(s.H, W), first = s.H / W, depth = deep(samples);
+    pack([&](N k) { return (const float*)(joined + k * ldj); }, samples, vectors, packed, s.H);
+    pair(d, ldd, ldd, samples), pair(joined + first, ldj, ldj - first, samples);
+    const Cell *d_cells = (const Cell*)d, *x_cells = (const Cell*)joined + s.H;
+    gemm(d_cells, 1, ldd * W, packed, 0, depth, vectors, s.G, h.data(), true);
+    gemm(x_cells, 1, ldj * W, d, ldd, depth, parts(s.D, W), s.I + 1, x.data(), true);
   }
 };
 
@@ -150,8 +152,9 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
   const N stride = apart(s.D);
   const N capacity = rows * (DEPTH > rows ? DEPTH / rows : 1);
   std::vector<T> dh(rows * vectors), dc(rows * vectors), d_x(rows * vectors_x);
-  std::vector<T> d_rows(capacity * stride / W), packed(capacity * vectors);
-  std::vector<float> joined(capacity * lda);
+  std::vector<T> d_rows(capacity * stride / W), joined(capacity * lda / W);
+  std::vector<T> packed(deep(capacity) * vectors);
+  std::vector<Operand> d_step(LOW * rows * stride);  // the step's gradients as operands
   Row<true> row(s, a.downsize);
   for (N b = 0; LSTM && b < rows; ++b)
     for (N j = 0; j < s.H; j += W)
@@ -161,13 +164,13 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
     const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
     const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
-    float* d_step = (float*)d_rows.data() + filled * stride;
+    float *d_here = (float*)d_rows.data() + filled * stride, *joined_here = (float*)joined.data();
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
       const float* h_row = h0 + (b - first) * ldh;
-      join(a, s, m, t, b, h_row, joined.data() + (filled + b - first) * lda);
+      join(a, s, m, t, b, h_row, joined_here + (filled + b - first) * lda);
       row.stash = a.stash + at * s.S;
-      row.dz = d_step + (b - first) * stride;
+      row.dz = d_here + (b - first) * stride;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
@@ -209,17 +212,19 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
         /*@put*/
       }
       row.end();
+      if (LOW) copy(row.dz, s.D, d_step.data() + (b - first) * stride);
     }
-    gemm(d_step, stride, 1, w, 0, s.G, vectors, rows, dh.data(), true);
+    const Operand* d_last = LOW ? d_step.data() : (const Operand*)d_here;
+    gemm(d_last, stride, w, s.G, vectors, rows, dh.data(), true);
     if (a.d_x) {
-      gemm(d_step, stride, 1, w_x, 0, s.D, vectors_x, rows, d_x.data(), false);
+      gemm(d_last, stride, w_x, s.D, vectors_x, rows, d_x.data(), false);
       for (N b = 0; b < rows; ++b)
         for (N j = 0; j < s.I; j += W)
           store(a.d_x + (here + b) * s.I + j, d_x[b * vectors_x + j / W], s.I - j);
     }
     filled += rows;
     if (filled < capacity && t) continue;
-    sums.add(s, d_rows.data(), stride, joined.data(), lda, filled, packed.data());
+    sums.add(s, d_rows.data(), stride / W, joined.data(), lda / W, filled, packed.data());
     filled = 0;
   }
   for (N b = 0; b < rows; ++b)
@@ -261,8 +266,8 @@ void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* c
 
 void run(const Args& a, bool back) {
   const Shape s(a);
-  const N size = back ? s.G * parts(s.H, W) : s.K * s.vectors;
-  const N size_x = back ? s.D * parts(s.I, W) : RESET * (s.I + 1) * parts(s.H, W);
+  const N size = back ? deep(s.G) * parts(s.H, W) : deep(s.K) * s.vectors;
+  const N size_x = back ? deep(s.D) * parts(s.I, W) : RESET * deep(s.I + 1) * parts(s.H, W);
   std::vector<T> packed(a.models * size), packed_x(a.models * size_x);
   const std::vector<float> zeros(s.I);
   parallel(a.models, a.threads, [&](N m) {

@@ -126,8 +126,11 @@ def _library(key: str) -> SimpleNamespace:
     return SimpleNamespace(forward=module["forward"], backward=module["backward"])
 
 
-def library(r: Recurrence) -> SimpleNamespace:
-    """The kernels `forward` and `backward` of a recurrence, compiled at their first launch."""
+def library(r: Recurrence, low: bool = False) -> SimpleNamespace:
+    """The kernels `forward` and `backward` of a recurrence, compiled at their first launch.
+
+    They are the same for all types, `low` or not.
+    """
     return _library(r.key)
 
 
