@@ -20,6 +20,7 @@
 
 /*@defines*/
 #include "vectors.h"  // native.py puts these here
+#include "product.h"
 #include "threads.h"
 
 constexpr float EPSILON = /*@epsilon*/f;

@@ -96,6 +96,7 @@ def _target(cxx: str) -> tuple[str, str]:
     raise error
 
 
+@cache
 def target_has(macro: str) -> bool:
     """Whether the compiler, asked for this CPU, sets a macro; False without one that works."""
     cxx = compiler()

@@ -12,26 +12,34 @@
 
 /*@defines*/
 #include "vectors.h"  // native.py puts these here
+#include "product.h"
 #include "threads.h"
 
 namespace {
 
 // ------------------------------------------------------------------ what Python hands over
 
+template <class Number>
 struct View {  // strides of model, time, batch (or weight row) and unit; 0 where broadcast
-  const float* p;
+  const Number* p;
   N m, t, b, h;
-  const float* row(N model, N time, N batch) const { return p + model * m + time * t + batch * b; }
+  const Number* row(N model, N time, N batch) const { return p + model * m + time * t + batch * b; }
   T at(N model, N time, N batch, N j, N n) const {
-    return h ? load(row(model, time, batch) + j, n) : T(*row(model, time, batch));
+    const Number* from = row(model, time, batch);
+    return h ? load(from + j, n) : broadcast(from);
   }
 };
 
 struct Args {
   N models, time, batch, hidden, inputs, downsize, threads;
-  View x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
-  float *hs, *cs, *stash;  // [M, T, B, H or S]
-  float *d_x, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0, *d_c0;  // d_x is null if not wanted
+  View<Operand> x, w_x, b, w_h, b_u, h0;
+  View<float> c0, keep_h, keep_c;
+  View<Operand> dhs;
+  View<float> dc_last;
+  Operand* hs;  // [M, T, B, H or S]
+  float *cs, *stash;
+  Operand *d_x, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0;  // d_x is null if not wanted
+  float* d_c0;
 };
 }  // namespace
 
@@ -44,8 +52,8 @@ namespace {
 // lies in memory.  A reset gate multiplies what comes from h only: there u has b_u in b's place and
 // nothing from x, and `_x` names the product of [x 1] with u's own rows of [w_x b].
 
-template <class To>
-void join(const Args& a, const Shape& s, N m, N t, N b, const float* h, To* out) {
+template <class From, class To>
+void join(const Args& a, const Shape& s, N m, N t, N b, const From* h, To* out) {
   const float one = 1;
   copy(h, s.H, out), copy(a.x.row(m, t, b), s.I, out + s.H), copy(&one, 1, out + s.H + s.I);
 }
@@ -79,26 +87,29 @@ void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
 
 void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x) {
   const N lda = apart(s.K), vectors = parts(s.H, W);
-  std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors);
+  std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors), state(rows * vectors);
   std::vector<Operand> joined(rows * lda);
   Row<false> row(s, a.downsize);
+  for (N b = 0; b < rows; ++b)
+    for (N j = 0; j < s.H; j += W)
+      state[b * vectors + j / W] = a.h0.at(m, 0, first + b, j, s.H - j);
   for (N t = 0; t < a.time; ++t) {
     const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
-    const float* h0 = t ? a.hs + here - step : a.h0.row(m, 0, first);
-    const N ldh = t ? s.H : a.h0.b;
-    for (N b = 0; b < rows; ++b)
-      join(a, s, m, t, first + b, h0 + b * ldh, joined.data() + b * lda);
+    for (N b = 0; b < rows; ++b) {
+      const float* h_row = (const float*)(state.data() + b * vectors);
+      join(a, s, m, t, first + b, h_row, joined.data() + b * lda);
+    }
     gemm(joined.data(), lda, w, s.K, s.vectors, rows, z.data(), false);
     if (RESET) gemm(joined.data() + s.H, lda, w_x, s.I + 1, vectors, rows, z_x.data(), false);
     for (N b = first; b < first + rows; ++b) {
       const N at = here + (b - first) * s.H;
-      const float* h_row = h0 + (b - first) * ldh;
+      T* h_row = state.data() + (b - first) * vectors;
       row.z = z.data() + (b - first) * s.vectors;
       if (a.stash) row.stash = a.stash + (here / s.H + b - first) * s.S;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
-        const T old_h = load(h_row + j, n);
+        const T old_h = h_row[j / W];
         /*@gate*/
 #if LSTM
         const float* c_row = t ? a.cs + at - step : a.c0.row(m, 0, b);
@@ -122,14 +133,14 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, co
           const T keep = a.keep_h.at(m, t, b, j, n);
           h = keep * old_h + (1 - keep) * h;
         }
-        store(a.hs + at + j, h, n);
+        store(a.hs + at + j, h_row[j / W] = h, n);
       }
     }
   }
 }
 
-// of the weights' gradients, over the batch rows of one cut.  [x 1] has few columns, which would fill
-// a vector badly: there the gradients lie in the lanes, a row of u's after all heads' (see `Shape`).
+// of the weights' gradients, over the batch rows of one cut.  [x 1] has few columns, which would
+// fill a vector badly: there the gradients lie in the lanes, u's second ones last (see `Shape`).
 struct Sums {
   std::vector<T> h, x;  // [G, H], [I + 1, D]
   explicit Sums(const Shape& s) : h(s.G * parts(s.H, W)), x((s.I + 1) * parts(s.D, W)) {}
@@ -162,12 +173,12 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
   N filled = 0;
   for (N t = a.time - 1; t >= 0; --t) {
     const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
-    const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
+    const Operand* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
     float *d_here = (float*)d_rows.data() + filled * stride, *joined_here = (float*)joined.data();
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
-      const float* h_row = h0 + (b - first) * ldh;
+      const Operand* h_row = h0 + (b - first) * ldh;
       join(a, s, m, t, b, h_row, joined_here + (filled + b - first) * lda);
       row.stash = a.stash + at * s.S;
       row.dz = d_here + (b - first) * stride;
@@ -215,7 +226,12 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
       if (LOW) copy(row.dz, s.D, d_step.data() + (b - first) * stride);
     }
     const Operand* d_last = LOW ? d_step.data() : (const Operand*)d_here;
-    gemm(d_last, stride, w, s.G, vectors, rows, dh.data(), true);
+    Ahead ahead;  // what the step before will read
+    if (t) ahead.add(a.stash + (here - a.batch) * s.S, sizeof(float) * rows * s.S);
+    if (t) ahead.add(a.dhs.row(m, t - 1, first), sizeof(Operand) * rows * s.H);
+    if (t > 1) ahead.add(a.hs + (here - 2 * a.batch) * s.H, sizeof(Operand) * rows * s.H);
+    if (t > 1 && LSTM) ahead.add(a.cs + (here - 2 * a.batch) * s.H, sizeof(float) * rows * s.H);
+    gemm(d_last, stride, w, s.G, vectors, rows, dh.data(), true, ahead);
     if (a.d_x) {
       gemm(d_last, stride, w_x, s.D, vectors_x, rows, d_x.data(), false);
       for (N b = 0; b < rows; ++b)
@@ -237,10 +253,10 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
 
 // gradients of rows of the weights: the sums of `cuts` cuts, always in one order
 void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* cuts, N many) {
-  auto total_x = [&](N at) {
+  auto total_x = [&](N at, Operand* out) {
     float x = 0;
     for (N i = 0; i < many; ++i) x += ((const float*)cuts[i].x.data())[at];
-    return x;
+    copy(&x, 1, out);
   };
   const N vectors = parts(s.H, W), ldx = padded(s.D);
   for (N g = first; g < first + count; ++g) {
@@ -253,12 +269,12 @@ void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* c
 #if RESET
     const N j = g - s.row[u_];
     if (0 <= j && j < s.H) {
-      if (a.b_u.p) a.d_b_u[m * s.H + j] = total_x(s.I * ldx + g);
+      if (a.b_u.p) total_x(s.I * ldx + g, a.d_b_u + m * s.H + j);
       d = s.G + j;
     }
 #endif
-    for (N i = 0; i < s.I; ++i) a.d_w_x[(m * s.G + g) * s.I + i] = total_x(i * ldx + d);
-    if (a.b.p) a.d_b[m * s.G + g] = total_x(s.I * ldx + d);
+    for (N i = 0; i < s.I; ++i) total_x(i * ldx + d, a.d_w_x + (m * s.G + g) * s.I + i);
+    if (a.b.p) total_x(s.I * ldx + d, a.d_b + m * s.G + g);
   }
 }
 
@@ -269,7 +285,7 @@ void run(const Args& a, bool back) {
   const N size = back ? deep(s.G) * parts(s.H, W) : deep(s.K) * s.vectors;
   const N size_x = back ? deep(s.D) * parts(s.I, W) : RESET * deep(s.I + 1) * parts(s.H, W);
   std::vector<T> packed(a.models * size), packed_x(a.models * size_x);
-  const std::vector<float> zeros(s.I);
+  const std::vector<Operand> zeros(s.I);
   parallel(a.models, a.threads, [&](N m) {
     T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
     if (!back) return join_weights(a, s, m, w, w_x);

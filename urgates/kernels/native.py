@@ -62,7 +62,7 @@ def source(r: Recurrence, template: Path = _HERE / "native.cpp", low: bool = Fal
         ],
     }
     text = template.read_text()
-    for name in ("vectors.h", "threads.h", "row.h"):
+    for name in ("vectors.h", "product.h", "threads.h", "row.h"):
         text = text.replace(f'#include "{name}"', (_HERE / name).read_text())
     for name, lines in splices.items():
         text = text.replace(f"/*@{name}*/", "\n".join(lines))
@@ -104,7 +104,7 @@ def unfit(x: Tensor) -> str | None:
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
         return f"it takes float32 on the CPU, got {x.dtype} on {x.device.type}"
     if x.dtype == torch.bfloat16 and not build.target_has("__AVX512BF16__"):
-        return "it takes bfloat16 where the CPU multiplies it (AVX512_BF16), which this one does not"
+        return "it takes bfloat16 where the CPU multiplies it (AVX512_BF16), not here"
     return None
 
 
@@ -133,8 +133,8 @@ def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **mor
     """Call the library. Inputs come with any strides, `buffers` are contiguous."""
     args = _Args(*x.shape, x.x.shape[-1], threads=torch.get_num_threads())
     args.downsize = r.downsize(x.w_h.shape[1], x.w_h.shape[2])
-    low = x.x.dtype == torch.bfloat16
-    views = {k: wide(v) for k, v in (x._asdict() | more).items() if v is not None}
+    views = {k: v for k, v in (x._asdict() | more).items() if v is not None}
+    views |= {k: wide(views[k]) for k in ("c0", "keep_h", "keep_c", "dc_last") if k in views}
     for name, v in views.items():
         if name in ("keep_h", "keep_c"):
             v = v.expand(x.shape)
@@ -145,6 +145,7 @@ def _run(r: Recurrence, which: str, x: Inputs, buffers: dict[str, Tensor], **mor
         setattr(args, name, _View(v.data_ptr(), **strides))
     for name, v in buffers.items():
         setattr(args, name, v.data_ptr())
+    low = x.x.dtype == torch.bfloat16
     failed = getattr(library(r, low), f"urgates_{which}")(ctypes.byref(args))
     if failed:
         sizes = "M = {}, T = {}, B = {}, H = {}".format(*x.shape)
@@ -159,26 +160,26 @@ def stash_width(r: Recurrence, x: Inputs) -> int:
 
 def forward(r: Recurrence, x: Inputs, training: bool = True) -> States:
     """The states; `training` says whether backward may follow."""
-    hs = memory.empty(*x.shape)
+    hs = memory.empty(*x.shape, dtype=x.x.dtype)
     cs = memory.empty(*(x.shape if r.cell == "lstm" else (len(hs), 0)))
     stash = memory.empty(*x.shape[:3], stash_width(r, x) if training else 0)
     _run(r, "forward", x, {"hs": hs, "cs": cs, **({"stash": stash} if training else {})})
-    return States(hs.to(x.x.dtype), cs, stash)
+    return States(hs, cs, stash)
 
 
 def backward(
     r: Recurrence, x: Inputs, states: States, dhs: Tensor, dc_last: Tensor, to_x: bool = True
 ) -> Gradients:
     """Gradients from those of the hidden states and the last cell state; of x only if `to_x`."""
-    states = {k: wide(v).contiguous() for k, v in states._asdict().items()}
+    states = {k: v.contiguous() for k, v in states._asdict().items()}
     wanted = x._asdict() if to_x else x._asdict() | {"x": None}
+    dtypes = dict.fromkeys(wanted, x.x.dtype) | {"c0": torch.float32}
     found = {
-        name: memory.empty(*((len(x.h0), 0) if v is None else v.shape))
+        name: memory.empty(*((len(x.h0), 0) if v is None else v.shape), dtype=dtypes[name])
         for name, v in list(wanted.items())[: len(Gradients._fields)]
     }
     if r.cell == "gru":
         found["c0"].zero_()
     buffers = states | {f"d_{name}": v for name, v in found.items()}
     _run(r, "backward", x, buffers, dhs=dhs, dc_last=dc_last)
-    like = x._asdict() | {"x": x.x}
-    return Gradients(**{k: g if like[k] is None else g.to(like[k].dtype) for k, g in found.items()})
+    return Gradients(**found | {"c0": found["c0"].to(x.c0.dtype)})
