@@ -52,7 +52,7 @@ from urgates.kernels import reference
 from urgates.lab import Bench, show_source
 from urgates.lab.book import time_figures
 from urgates.lab.book.contenders import Case, PlainLoop
-from urgates.lab.book.timing import error_ratios, gemm_peak
+from urgates.lab.book.timing import error_ratios, gemm_peak, roof
 
 bench = Bench("X1_kernels", preset, recompute, device=device)
 bench
@@ -99,9 +99,10 @@ def operations(time, batch, inputs, hidden, heads=4):
     return 2 * time * batch * heads * hidden * (3 * hidden + 2 * (inputs + 1))
 
 
-def traffic(time, batch, inputs, hidden, heads=4):
-    """Bytes between processor and memory: x, states, stash and the incoming gradient."""
-    return 4 * time * batch * (2 * inputs + 2 * (heads + 1) * hidden + 7 * hidden)
+def traffic(time, batch, inputs, hidden, heads=4, width=4):
+    """Bytes between processor and memory: stash and cells; x, states, their gradient of `width`."""
+    kept = 4 * (2 * (heads + 1) * hidden + 2 * hidden)
+    return time * batch * (kept + width * (2 * inputs + 5 * hidden))
 
 
 for h in (64, 128, 256, 512):
@@ -136,6 +137,7 @@ SIZES = {  # by name: smoke, laptop, paper
     "inputs": ((1, 8), (1, 16, 64, 256), (1, 256)),
     "models": ((1, 3), (1, 3, 9, 27, 108), (1, 27, 108)),
     "models' batch": (8, 32, 50),
+    "Copy": ((20, 4, 10, 16), (520, 10, 10, 256), (520, 10, 10, 256)),
     "errors' times": ((20,), (100, 2000), (520, 2000)),
 }
 size = {name: row[("smoke", "laptop", "paper").index(preset)] for name, row in SIZES.items()}
@@ -281,9 +283,41 @@ print(f"per model: products {floor:.2f} ms, ours {mine:.2f}, torch {theirs:.2f}"
 print(f"lowest ratio possible {floor / theirs:.2f}, ours {row.ratio:.2f}")
 
 # %% [markdown]
-# ## 16 bits and CUDA graphs
+# ## bfloat16, small batches, and the roof
 #
-# At `paper` on a GPU, where torch's kernels differ by type and launches cost as much as arithmetic.
+# A layer of bfloat16 weights (`.bfloat16()`) multiplies bfloat16 where the CPU can (AVX512-BF16);
+# sums, gates, cell states and the stash stay float32. On one thread of another CPU (4th-generation
+# EPYC), the sizes above, and Copy as the paper trains it: T = 520, a batch of 10.
+
+# %%
+copy = dict(zip(("time", "batch", "inputs", "hidden"), size["Copy"], strict=True))
+sizes = [{**base, "hidden": h} for h in hidden] + [copy]
+types = [Case(dtype=d, **one) for d, one in product(("float32", "bfloat16"), sizes)]
+types = bench.timings("types", types, **(how | {"threads": 1}))
+types.pivot(index=["time", "batch", "hidden"], columns="dtype", values=["ms", "ratio"]).round(2)
+
+# %% [markdown]
+# The roof: the products at the speed of a square product of that type, or all bytes at the speed of
+# a copy. What is left of our time per hidden unit, row and step is pointwise work, packing, and
+# Python.
+
+# %%
+most = bench.timings("roof", measure=roof).set_index("what").most
+one = types.copy()
+shape = one[["time", "batch", "inputs", "hidden"]]
+one["products"] = [1e-6 * operations(*s) / most[d] for s, d in zip(shape.values, one.dtype)]  # noqa: B905
+widths = one.dtype.map({"float32": 4, "bfloat16": 2})
+one["bytes"] = [1e-6 * traffic(*s, width=w) / most["copy"] for s, w in zip(shape.values, widths)]  # noqa: B905
+one["left, ns"] = 1e6 * (one.ms - one["products"]) / (one.time * one.batch * one.hidden)
+one["roof / ours"] = one["products"] / one.ms
+one["roof / torch"] = one["products"] / one.rival_ms
+print(most.round(0).to_string())
+roofs = ["ms", "products", "bytes", "left, ns", "roof / ours", "roof / torch"]
+one.set_index(["dtype", "time", "hidden"])[roofs].round(2)
+
+# %% [markdown]
+# At `paper` on a GPU, also float16 and CUDA graphs: there torch's kernels differ by type and
+# launches cost as much as arithmetic.
 
 # %%
 if preset == "paper":

@@ -109,6 +109,12 @@ def test_the_speed_of_a_product_is_positive():
     assert (frame.gflops > 0).all() and frame.threads.iloc[0] == 1
 
 
+def test_a_roof_is_positive_and_bfloat16_has_its_own():
+    frame = timing.roof(size=32, repeats=2)
+    assert list(frame.what) == ["float32", "bfloat16", "copy"]
+    assert (frame.most > 0).all() and frame.most.nunique() == 3 and (frame.threads == 1).all()
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
