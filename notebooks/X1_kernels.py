@@ -52,7 +52,8 @@ from urgates.kernels import reference
 from urgates.lab import Bench, show_source
 from urgates.lab.book import time_figures
 from urgates.lab.book.contenders import Case, PlainLoop
-from urgates.lab.book.timing import error_ratios, gemm_peak, roof
+from urgates.lab.book.roof import roof
+from urgates.lab.book.timing import error_ratios, gemm_peak
 
 bench = Bench("X1_kernels", preset, recompute, device=device)
 bench
@@ -297,9 +298,9 @@ types = bench.timings("types", types, **(how | {"threads": 1}))
 types.pivot(index=["time", "batch", "hidden"], columns="dtype", values=["ms", "ratio"]).round(2)
 
 # %% [markdown]
-# The roof: the products at the speed of a square product of that type, or all bytes at the speed of
-# a copy. What is left of our time per hidden unit, row and step is pointwise work, packing, and
-# Python.
+# The roof: the products at the speed of the multipliers (GFLOP/s, measured without memory), or all
+# bytes at that of a copy (GB/s). What is left of our time, per hidden unit, row and step, is
+# pointwise work, packing, Python, and whatever products lose.
 
 # %%
 most = bench.timings("roof", measure=roof).set_index("what").most

@@ -7,6 +7,7 @@ from tolerances import assert_close
 from urgates.__main__ import main
 from urgates.lab.book import clock, language_costs, timing
 from urgates.lab.book.contenders import Case, PlainLoop
+from urgates.lab.book.roof import roof
 from urgates.lab.tasks.text import Segment
 from urgates.rnn import LSTM
 
@@ -110,9 +111,10 @@ def test_the_speed_of_a_product_is_positive():
 
 
 def test_a_roof_is_positive_and_bfloat16_has_its_own():
-    frame = timing.roof(size=32, repeats=2)
-    assert list(frame.what) == ["float32", "bfloat16", "copy"]
-    assert (frame.most > 0).all() and frame.most.nunique() == 3 and (frame.threads == 1).all()
+    for device in ("cpu", "cpu:0"):  # the multipliers, torch's products
+        frame = roof(device, size=32, repeats=2)
+        assert list(frame.what) == ["copy", "float32", "bfloat16"]
+        assert (frame.most > 0).all() and frame.most.nunique() == 3 and (frame.threads == 1).all()
 
 
 @pytest.mark.parametrize(

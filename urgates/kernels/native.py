@@ -61,11 +61,16 @@ def source(r: Recurrence, template: Path = _HERE / "native.cpp", low: bool = Fal
             for h in gates
         ],
     }
-    text = template.read_text()
-    for name in ("vectors.h", "product.h", "threads.h", "row.h"):
-        text = text.replace(f'#include "{name}"', (_HERE / name).read_text())
+    text = inlined(template.read_text())
     for name, lines in splices.items():
         text = text.replace(f"/*@{name}*/", "\n".join(lines))
+    return text
+
+
+def inlined(text: str) -> str:
+    """C++ text with the headers of this folder in it."""
+    for name in ("vectors.h", "product.h", "threads.h", "row.h"):
+        text = text.replace(f'#include "{name}"', (_HERE / name).read_text())
     return text
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from urgates.gates import positive_int
 from urgates.lab.book.clock import stopwatch, turn_about
 from urgates.lab.book.clock import threads as on_threads
-from urgates.lab.book.contenders import DTYPES, Case, Contender
+from urgates.lab.book.contenders import Case, Contender
 from urgates.lab.devices import device_name
 from urgates.lab.store.record import commit
 from urgates.rnn import LSTM
@@ -104,26 +104,6 @@ def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.Da
         found = {"threads": number, "gflops": 2e-6 * size**3 / best}
         rows.append(found | where(device))
     return pd.DataFrame(rows)
-
-
-def roof(device: str = "cpu", size: int = 512, repeats: int = 20) -> pd.DataFrame:
-    """What one thread can do at most: a row per limit, its name in `what` and how much in `most`.
-
-    "float32", "bfloat16": GFLOP/s of a square product; "copy": GB/s read and written, of a tensor
-    far beyond the caches.
-    """
-    calls = {}
-    for dtype in ("float32", "bfloat16"):
-        a = torch.randn(size, size, device=device).to(DTYPES[dtype])
-        calls[dtype] = lambda a=a: stopwatch(lambda: a @ a, device=device)
-    x = torch.ones(2 * size, 64 * size, device=device)
-    y = torch.empty_like(x)
-    calls["copy"] = lambda: stopwatch(lambda: y.copy_(x), device=device)
-    with on_threads(1):
-        best = turn_about(calls, repeats).min((0, 2))
-    done = (2 * size**3, 2 * size**3, 8 * x.numel())
-    most = [1e-6 * n / ms for n, ms in zip(done, best, strict=True)]
-    return pd.DataFrame({"what": list(calls), "most": most, "threads": 1, **where(device)})
 
 
 def error_ratios(
