@@ -94,7 +94,7 @@ def _broken(name: str, key: str, low: bool) -> str | None:
     if name == "triton" and (reason := triton.missing()):
         return reason
     try:
-        BACKENDS[name].library(by_key(key), low)
+        BACKENDS[name].library(by_key(key), *([low] if name == "native" else []))
     except (native.BuildError, triton.BuildError) as e:
         return str(e)
     return None

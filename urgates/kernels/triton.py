@@ -126,11 +126,8 @@ def _library(key: str) -> SimpleNamespace:
     return SimpleNamespace(forward=module["forward"], backward=module["backward"])
 
 
-def library(r: Recurrence, low: bool = False) -> SimpleNamespace:
-    """The kernels `forward` and `backward` of a recurrence, compiled at their first launch.
-
-    They are the same for all types, `low` or not.
-    """
+def library(r: Recurrence) -> SimpleNamespace:
+    """The kernels `forward` and `backward` of a recurrence, compiled at their first launch."""
     return _library(r.key)
 
 
