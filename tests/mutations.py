@@ -109,8 +109,8 @@ MUTATIONS = {
     ),
     "the compiled kernel forgets the reset's bias": Mutation(
         "kernels/native.cpp",
-        "input[s.I] = a.b_u.p ? a.b_u.row(m, 0, 0)[j] : 0;",
-        "input[s.I] = 0;",
+        "if (a.b_u.p) copy(a.b_u.row(m, 0, 0) + j, 1, input + s.I);",
+        "",
         *("native", "equals_the_reference and (UR and gru)"),
     ),
     "the compiled kernel zones out the wrong way": Mutation(

@@ -160,7 +160,7 @@ def test_a_failed_call_returns_its_blocks(pool, monkeypatch):
     class Failing:
         urgates_forward = staticmethod(lambda args: 1)
 
-    monkeypatch.setattr(native, "library", lambda r: Failing)
+    monkeypatch.setattr(native, "library", lambda r, low: Failing)
     with pytest.raises(MemoryError, match="no memory for the native kernel's forward pass"):
         layer_run()
     gc.collect()  # the traceback held them

@@ -7,6 +7,7 @@ from tolerances import assert_close
 from urgates.__main__ import main
 from urgates.lab.book import clock, language_costs, timing
 from urgates.lab.book.contenders import Case, PlainLoop
+from urgates.lab.book.roof import roof
 from urgates.lab.tasks.text import Segment
 from urgates.rnn import LSTM
 
@@ -107,6 +108,13 @@ def test_error_ratios_know_the_truth():
 def test_the_speed_of_a_product_is_positive():
     frame = timing.gemm_peak(size=64, repeats=2)
     assert (frame.gflops > 0).all() and frame.threads.iloc[0] == 1
+
+
+def test_a_roof_is_positive_and_bfloat16_has_its_own():
+    for device in ("cpu", "cpu:0"):  # the multipliers, torch's products
+        frame = roof(device, size=32, repeats=2)
+        assert list(frame.what) == ["copy", "float32", "bfloat16"]
+        assert (frame.most > 0).all() and frame.most.nunique() == 3 and (frame.threads == 1).all()
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,15 @@ class _RNN(Gated):
     def _mixed(self, x: Tensor) -> bool:
         """Whether the kernel itself takes 16-bit tensors and keeps gates and cells in float32."""
         kernel = self._kernel
-        if kernel != "triton" and x.device.type == "cpu":
+        if kernel != "triton" and x.device.type == "cpu" and kernels.native.unfit(x):
             return False
-        return kernels.choose(kernel, self.recurrence, x) == "triton"
+        return kernels.choose(kernel, self.recurrence, x) in ("triton", "native")
 
     def _typed(self, x: Tensor) -> Tensor:
         """The input in the dtype to compute in: the weights', or that of autocast."""
         if checks.autocasting(x):
             low = x.to(torch.get_autocast_dtype(x.device.type))
-            if self._mixed(low):
+            if self._mixed(low) and kernels.choose(self._kernel, self.recurrence, low) == "triton":
                 return low
         return x.to(self.weight_hh_l0.dtype)
 

@@ -18,10 +18,11 @@
 #include <limits>
 #include <vector>
 
+/*@defines*/
 #include "vectors.h"  // native.py puts these here
+#include "product.h"
 #include "threads.h"
 
-/*@defines*/
 constexpr float EPSILON = /*@epsilon*/f;
 
 namespace {

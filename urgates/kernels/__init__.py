@@ -37,7 +37,7 @@ FASTEST = {"cuda": "triton", "cpu": "native"}  # what "auto" takes there, else "
 _ABOUT = {
     "reference": "plain torch with an autograd graph per step: the truth, and slow",
     "eager": "torch ops without a graph per step, on any device",
-    "native": "a compiled loop, float32 on the CPU; compiles at its first use",
+    "native": "a compiled loop, float32 and bfloat16 on the CPU; compiles at its first use",
     "triton": "Triton kernels, float32 and 16 bits, on a GPU; compile at their first use",
 }
 
@@ -79,7 +79,7 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
         return name
     reason = BACKENDS[name].unfit(x)
     if reason is None:
-        reason = _broken(name, r.key)
+        reason = _broken(name, r.key, x.dtype == torch.bfloat16)
         if reason is None:
             return name
         if kernel == "auto":
@@ -89,12 +89,12 @@ def choose(kernel: str, r: Recurrence | None = None, x: Tensor | None = None) ->
     return "eager"
 
 
-def _broken(name: str, key: str) -> str | None:
+def _broken(name: str, key: str, low: bool) -> str | None:
     """Why a back end that would fit cannot be had."""
     if name == "triton" and (reason := triton.missing()):
         return reason
     try:
-        BACKENDS[name].library(by_key(key))
+        BACKENDS[name].library(by_key(key), *([low] if name == "native" else []))
     except (native.BuildError, triton.BuildError) as e:
         return str(e)
     return None
@@ -200,12 +200,13 @@ def _(key, kernel, training, *tensors):
     r, inputs = by_key(key), Inputs(*tensors)
     backend, new = _backend(kernel, r, inputs.x), inputs.x.new_empty
     width = backend.stash_width(r, inputs) if training else 0
-    cell = torch.float32 if backend is triton else inputs.x.dtype
+    cell = inputs.x.dtype if backend is eager else torch.float32
+    kept = torch.float32 if backend is native else inputs.x.dtype
     return (
         new(inputs.shape),
         torch.empty_like(inputs.c0),
         new(inputs.shape if r.cell == "lstm" else (len(inputs.x), 0), dtype=cell),
-        new(*inputs.shape[:3], width),
+        new(*inputs.shape[:3], width, dtype=kept),
     )
 
 

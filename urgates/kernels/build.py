@@ -96,6 +96,16 @@ def _target(cxx: str) -> tuple[str, str]:
     raise error
 
 
+@cache
+def target_has(macro: str) -> bool:
+    """Whether the compiler, asked for this CPU, sets a macro; False without one that works."""
+    cxx = compiler()
+    try:
+        return cxx is not None and f"#define {macro} 1" in _target(cxx)[1].splitlines()
+    except BuildError:
+        return False
+
+
 # ------------------------------------------------------------------ the cache
 
 

@@ -91,18 +91,19 @@ if hasattr(os, "register_at_fork"):
 class _Lease:
     """What an array's memory belongs to; its end is the block's return."""
 
-    def __init__(self, block: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(self, block: Tensor, shape: tuple[int, ...], kind: str) -> None:
         self.block, self.give = block, pool.give
-        place, kind = (block.data_ptr(), False), np.dtype(np.float32).str
+        place = (block.data_ptr(), False)
         self.__array_interface__ = {"data": place, "shape": shape, "typestr": kind, "version": 3}
 
     def __del__(self) -> None:
         self.give(self.block)
 
 
-def empty(*shape: int) -> Tensor:
-    """A float32 tensor on the CPU with anything in it."""
-    size = 4 * prod(shape)
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A float32 or bfloat16 tensor on the CPU with anything in it."""
+    kind = np.dtype(np.float32 if dtype == torch.float32 else np.int16)  # NumPy has no bfloat16
+    size = kind.itemsize * prod(shape)
     if size < SMALLEST:
-        return torch.empty(shape, dtype=torch.float32, device="cpu")
-    return torch.from_numpy(np.asarray(_Lease(pool.take(size), shape)))
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.from_numpy(np.asarray(_Lease(pool.take(size), shape, kind.str))).view(dtype)

@@ -10,29 +10,36 @@
 #include <limits>
 #include <vector>
 
-#include "vectors.h"  // native.py puts these here
-#include "threads.h"
-
 /*@defines*/
+#include "vectors.h"  // native.py puts these here
+#include "product.h"
+#include "threads.h"
 
 namespace {
 
 // ------------------------------------------------------------------ what Python hands over
 
+template <class Number>
 struct View {  // strides of model, time, batch (or weight row) and unit; 0 where broadcast
-  const float* p;
+  const Number* p;
   N m, t, b, h;
-  const float* row(N model, N time, N batch) const { return p + model * m + time * t + batch * b; }
+  const Number* row(N model, N time, N batch) const { return p + model * m + time * t + batch * b; }
   T at(N model, N time, N batch, N j, N n) const {
-    return h ? load(row(model, time, batch) + j, n) : T(*row(model, time, batch));
+    const Number* from = row(model, time, batch);
+    return h ? load(from + j, n) : broadcast(from);
   }
 };
 
 struct Args {
   N models, time, batch, hidden, inputs, downsize, threads;
-  View x, w_x, b, w_h, b_u, h0, c0, keep_h, keep_c, dhs, dc_last;
-  float *hs, *cs, *stash;  // [M, T, B, H or S]
-  float *d_x, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0, *d_c0;  // d_x is null if not wanted
+  View<Operand> x, w_x, b, w_h, b_u, h0;
+  View<float> c0, keep_h, keep_c;
+  View<Operand> dhs;
+  View<float> dc_last;
+  Operand* hs;  // [M, T, B, H or S]
+  float *cs, *stash;
+  Operand *d_x, *d_w_x, *d_b, *d_w_h, *d_b_u, *d_h0;  // d_x is null if not wanted
+  float* d_c0;
 };
 }  // namespace
 
@@ -45,32 +52,33 @@ namespace {
 // lies in memory.  A reset gate multiplies what comes from h only: there u has b_u in b's place and
 // nothing from x, and `_x` names the product of [x 1] with u's own rows of [w_x b].
 
-void join(const Args& a, const Shape& s, N m, N t, N b, const float* h, float* out) {
-  std::memcpy(out, h, sizeof(float) * s.H);
-  std::memcpy(out + s.H, a.x.row(m, t, b), sizeof(float) * s.I);
-  out[s.H + s.I] = 1;
+template <class From, class To>
+void join(const Args& a, const Shape& s, N m, N t, N b, const From* h, To* out) {
+  const float one = 1;
+  copy(h, s.H, out), copy(a.x.row(m, t, b), s.I, out + s.H), copy(&one, 1, out + s.H + s.I);
 }
 
 void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
-  std::vector<float> rows(s.G * s.K), rows_x(RESET * s.H * (s.I + 1));
+  const N ld = deep(s.K) * PER_CELL, ld_x = deep(s.I + 1) * PER_CELL;
+  std::vector<Operand> rows(s.G * ld), rows_x(RESET * s.H * ld_x);
   for (N g = 0; g < s.G; ++g) {
-    float *row = rows.data() + g * s.K, *input = row + s.H;
-    std::memcpy(row, a.w_h.row(m, 0, g), sizeof(float) * s.H);
+    Operand *row = rows.data() + g * ld, *input = row + s.H;
+    copy(a.w_h.row(m, 0, g), s.H, row);
 #if RESET
     const N j = g - s.row[u_];
     if (0 <= j && j < s.H) {
-      input[s.I] = a.b_u.p ? a.b_u.row(m, 0, 0)[j] : 0;
-      input = rows_x.data() + j * (s.I + 1);
+      if (a.b_u.p) copy(a.b_u.row(m, 0, 0) + j, 1, input + s.I);
+      input = rows_x.data() + j * ld_x;
     }
 #endif
-    for (N i = 0; i < s.I; ++i) input[i] = a.w_x.row(m, 0, g)[i];
-    input[s.I] = a.b.p ? a.b.row(m, 0, 0)[g] : 0;
+    copy(a.w_x.row(m, 0, g), s.I, input);
+    if (a.b.p) copy(a.b.row(m, 0, 0) + g, 1, input + s.I);
   }
   const std::vector<N> columns = s.columns();
-  auto row = [&](N c) { return columns[c] < 0 ? nullptr : rows.data() + columns[c] * s.K; };
+  auto row = [&](N c) { return columns[c] < 0 ? nullptr : rows.data() + columns[c] * ld; };
   pack_transposed(row, s.K, s.vectors, packed);
 #if RESET
-  auto row_x = [&](N c) { return c < s.H ? rows_x.data() + c * (s.I + 1) : nullptr; };
+  auto row_x = [&](N c) { return c < s.H ? rows_x.data() + c * ld_x : nullptr; };
   pack_transposed(row_x, s.I + 1, parts(s.H, W), packed_x);
 #endif
 }
@@ -78,27 +86,30 @@ void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
 // ------------------------------------------------------------------ the loops over time
 
 void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x) {
-  const N lda = padded(s.K), vectors = parts(s.H, W);
-  std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors);
-  std::vector<float> joined(rows * lda);
+  const N lda = apart(s.K), vectors = parts(s.H, W);
+  std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors), state(rows * vectors);
+  std::vector<Operand> joined(rows * lda);
   Row<false> row(s, a.downsize);
+  for (N b = 0; b < rows; ++b)
+    for (N j = 0; j < s.H; j += W)
+      state[b * vectors + j / W] = a.h0.at(m, 0, first + b, j, s.H - j);
   for (N t = 0; t < a.time; ++t) {
     const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
-    const float* h0 = t ? a.hs + here - step : a.h0.row(m, 0, first);
-    const N ldh = t ? s.H : a.h0.b;
-    for (N b = 0; b < rows; ++b)
-      join(a, s, m, t, first + b, h0 + b * ldh, joined.data() + b * lda);
+    for (N b = 0; b < rows; ++b) {
+      const float* h_row = (const float*)(state.data() + b * vectors);
+      join(a, s, m, t, first + b, h_row, joined.data() + b * lda);
+    }
     gemm(joined.data(), lda, w, s.K, s.vectors, rows, z.data(), false);
     if (RESET) gemm(joined.data() + s.H, lda, w_x, s.I + 1, vectors, rows, z_x.data(), false);
     for (N b = first; b < first + rows; ++b) {
       const N at = here + (b - first) * s.H;
-      const float* h_row = h0 + (b - first) * ldh;
+      T* h_row = state.data() + (b - first) * vectors;
       row.z = z.data() + (b - first) * s.vectors;
       if (a.stash) row.stash = a.stash + (here / s.H + b - first) * s.S;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
-        const T old_h = load(h_row + j, n);
+        const T old_h = h_row[j / W];
         /*@gate*/
 #if LSTM
         const float* c_row = t ? a.cs + at - step : a.c0.row(m, 0, b);
@@ -122,40 +133,39 @@ void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, co
           const T keep = a.keep_h.at(m, t, b, j, n);
           h = keep * old_h + (1 - keep) * h;
         }
-        store(a.hs + at + j, h, n);
+        store(a.hs + at + j, h_row[j / W] = h, n);
       }
     }
   }
 }
 
-// sum += d ⊗ rows over `depth` samples, in the tiles of `gemm`; d [depth, stride], rows [depth, lda]
-void outer(const float* d, N stride, N count, const float* rows, N lda, N columns, N depth, T* sum) {
-  const N vectors = parts(columns, W);
-  std::vector<T> packed(depth * vectors);
-  std::vector<float> tiles(count * depth);
-  pack([&](N k) { return rows + k * lda; }, depth, vectors, packed.data(), columns);
-  for (N j = 0; j < parts(count, ROWS); ++j) {
-    const N r = share(count, ROWS, j), nr = share(count, ROWS, j + 1) - r;
-    float* to = tiles.data() + r * depth;
-    auto copy = [&](auto n) {
-      for (N k = 0; k < depth; ++k) std::memcpy(to + k * n, d + k * stride + r, sizeof(float) * n);
-    };
-    nr == ROWS ? copy(std::integral_constant<N, ROWS>()) : copy(nr);
-  }
-  gemm(tiles.data(), 0, packed.data(), depth, vectors, count, sum, true);
-}
+// of the weights' gradients, over the batch rows of one cut.  [x 1] has few columns, which would
+// fill a vector badly: there the gradients lie in the lanes, u's second ones last (see `Shape`).
+struct Sums {
+  std::vector<T> h, x;  // [G, H], [I + 1, D]
+  explicit Sums(const Shape& s) : h(s.G * parts(s.H, W)), x((s.I + 1) * parts(s.D, W)) {}
 
-struct Sums {  // of the weights' gradients, over the batch rows of one cut
-  std::vector<T> all, x;
-  explicit Sums(const Shape& s) : all(s.G * parts(s.K, W)), x(RESET * s.H * parts(s.I + 1, W)) {}
+  // over so many samples: d [samples, D] and joined [samples, K], both used up, `ldd` and `ldj`
+  // vectors apart; packed [samples, H] is to be filled
+  void add(const Shape& s, T* d, N ldd, T* joined, N ldj, N samples, T* packed) {
+    const N vectors = parts(s.H, W), first = s.H / W, depth = deep(samples);
+    pack([&](N k) { return (const float*)(joined + k * ldj); }, samples, vectors, packed, s.H);
+    pair(d, ldd, ldd, samples), pair(joined + first, ldj, ldj - first, samples);
+    const Cell *d_cells = (const Cell*)d, *x_cells = (const Cell*)joined + s.H;
+    gemm(d_cells, 1, ldd * W, packed, 0, depth, vectors, s.G, h.data(), true);
+    gemm(x_cells, 1, ldj * W, d, ldd, depth, parts(s.D, W), s.I + 1, x.data(), true);
+  }
 };
 
 void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x,
               Sums& sums) {
-  const N vectors = parts(s.H, W), vectors_x = parts(s.I, W), lda = padded(s.K);
+  const N vectors = parts(s.H, W), vectors_x = parts(s.I, W), lda = apart(s.K);
+  const N stride = apart(s.D);
   const N capacity = rows * (DEPTH > rows ? DEPTH / rows : 1);
   std::vector<T> dh(rows * vectors), dc(rows * vectors), d_x(rows * vectors_x);
-  std::vector<float> joined(capacity * lda), d_rows(capacity * s.D);
+  std::vector<T> d_rows(capacity * stride / W), joined(capacity * lda / W);
+  std::vector<T> packed(deep(capacity) * vectors);
+  std::vector<Operand> d_step(LOW * rows * stride);  // the step's gradients as operands
   Row<true> row(s, a.downsize);
   for (N b = 0; LSTM && b < rows; ++b)
     for (N j = 0; j < s.H; j += W)
@@ -163,15 +173,15 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
   N filled = 0;
   for (N t = a.time - 1; t >= 0; --t) {
     const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
-    const float* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
+    const Operand* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
     const N ldh = t ? s.H : a.h0.b;
-    float* d_step = d_rows.data() + filled * s.D;
+    float *d_here = (float*)d_rows.data() + filled * stride, *joined_here = (float*)joined.data();
     for (N b = first; b < first + rows; ++b) {
       const N at = here + b - first;
-      const float* h_row = h0 + (b - first) * ldh;
-      join(a, s, m, t, b, h_row, joined.data() + (filled + b - first) * lda);
+      const Operand* h_row = h0 + (b - first) * ldh;
+      join(a, s, m, t, b, h_row, joined_here + (filled + b - first) * lda);
       row.stash = a.stash + at * s.S;
-      row.dz = d_step + (b - first) * s.D;
+      row.dz = d_here + (b - first) * stride;
       row.begin();
       for (N j = 0; j < s.H; j += W) {
         const N n = s.H - j;
@@ -213,19 +223,24 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
         /*@put*/
       }
       row.end();
+      if (LOW) copy(row.dz, s.D, d_step.data() + (b - first) * stride);
     }
-    gemm(d_step, s.D, w, s.G, vectors, rows, dh.data(), true);
+    const Operand* d_last = LOW ? d_step.data() : (const Operand*)d_here;
+    Ahead ahead;  // what the step before will read
+    if (t) ahead.add(a.stash + (here - a.batch) * s.S, sizeof(float) * rows * s.S);
+    if (t) ahead.add(a.dhs.row(m, t - 1, first), sizeof(Operand) * rows * s.H);
+    if (t > 1) ahead.add(a.hs + (here - 2 * a.batch) * s.H, sizeof(Operand) * rows * s.H);
+    if (t > 1 && LSTM) ahead.add(a.cs + (here - 2 * a.batch) * s.H, sizeof(float) * rows * s.H);
+    gemm(d_last, stride, w, s.G, vectors, rows, dh.data(), true, ahead);
     if (a.d_x) {
-      gemm(d_step, s.D, w_x, s.D, vectors_x, rows, d_x.data(), false);
+      gemm(d_last, stride, w_x, s.D, vectors_x, rows, d_x.data(), false);
       for (N b = 0; b < rows; ++b)
         for (N j = 0; j < s.I; j += W)
           store(a.d_x + (here + b) * s.I + j, d_x[b * vectors_x + j / W], s.I - j);
     }
     filled += rows;
     if (filled < capacity && t) continue;
-    outer(d_rows.data(), s.D, s.G, joined.data(), lda, s.K, filled, sums.all.data());
-    if (RESET)
-      outer(d_rows.data() + s.G, s.D, s.H, joined.data() + s.H, lda, s.I + 1, filled, sums.x.data());
+    sums.add(s, d_rows.data(), stride / W, joined.data(), lda / W, filled, packed.data());
     filled = 0;
   }
   for (N b = 0; b < rows; ++b)
@@ -238,29 +253,28 @@ void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, c
 
 // gradients of rows of the weights: the sums of `cuts` cuts, always in one order
 void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* cuts, N many) {
-  std::vector<float> row(padded(s.K));
-  auto total = [&](std::vector<T> Sums::*sum, N r, N columns) {
-    const N vectors = parts(columns, W);
+  auto total_x = [&](N at, Operand* out) {
+    float x = 0;
+    for (N i = 0; i < many; ++i) x += ((const float*)cuts[i].x.data())[at];
+    copy(&x, 1, out);
+  };
+  const N vectors = parts(s.H, W), ldx = padded(s.D);
+  for (N g = first; g < first + count; ++g) {
     for (N j = 0; j < vectors; ++j) {
       T x = 0.f;
-      for (N i = 0; i < many; ++i) x = x + (cuts[i].*sum)[r * vectors + j];
-      store(row.data() + j * W, x, W);
+      for (N i = 0; i < many; ++i) x = x + cuts[i].h[g * vectors + j];
+      store(a.d_w_h + (m * s.G + g) * s.H + j * W, x, s.H - j * W);
     }
-    return row.data();
-  };
-  for (N g = first; g < first + count; ++g) {
-    const float* d = total(&Sums::all, g, s.K);
-    std::memcpy(a.d_w_h + (m * s.G + g) * s.H, d, sizeof(float) * s.H);
-    d += s.H;
+    N d = g;
 #if RESET
     const N j = g - s.row[u_];
     if (0 <= j && j < s.H) {
-      if (a.b_u.p) a.d_b_u[m * s.H + j] = d[s.I];
-      d = total(&Sums::x, j, s.I + 1);
+      if (a.b_u.p) total_x(s.I * ldx + g, a.d_b_u + m * s.H + j);
+      d = s.G + j;
     }
 #endif
-    std::memcpy(a.d_w_x + (m * s.G + g) * s.I, d, sizeof(float) * s.I);
-    if (a.b.p) a.d_b[m * s.G + g] = d[s.I];
+    for (N i = 0; i < s.I; ++i) total_x(i * ldx + d, a.d_w_x + (m * s.G + g) * s.I + i);
+    if (a.b.p) total_x(s.I * ldx + d, a.d_b + m * s.G + g);
   }
 }
 
@@ -268,10 +282,10 @@ void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* c
 
 void run(const Args& a, bool back) {
   const Shape s(a);
-  const N size = back ? s.G * parts(s.H, W) : s.K * s.vectors;
-  const N size_x = back ? s.D * parts(s.I, W) : RESET * (s.I + 1) * parts(s.H, W);
+  const N size = back ? deep(s.G) * parts(s.H, W) : deep(s.K) * s.vectors;
+  const N size_x = back ? deep(s.D) * parts(s.I, W) : RESET * deep(s.I + 1) * parts(s.H, W);
   std::vector<T> packed(a.models * size), packed_x(a.models * size_x);
-  const std::vector<float> zeros(s.I);
+  const std::vector<Operand> zeros(s.I);
   parallel(a.models, a.threads, [&](N m) {
     T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
     if (!back) return join_weights(a, s, m, w, w_x);

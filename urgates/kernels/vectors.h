@@ -1,4 +1,4 @@
-// W floats in a register, their functions, and a GEMM of such registers; part of native.cpp.
+// W floats in a register, and their functions; part of native.cpp.
 //
 // Written with the compiler's vector extensions, which fit every CPU; only loads and stores of a
 // part of a register have an AVX-512 form of their own.
@@ -15,13 +15,12 @@ namespace {
 typedef int64_t N;
 
 #if defined(__AVX512F__)
-constexpr int W = 16, VECTORS = 4;  // the tile takes 24 of 32 registers
+constexpr int W = 16;
 #elif defined(__AVX__)
-constexpr int W = 8, VECTORS = 2;
+constexpr int W = 8;
 #else
-constexpr int W = 4, VECTORS = 2;
+constexpr int W = 4;
 #endif
-constexpr int ROWS = 6, DEPTH = 256;
 
 typedef float V __attribute__((vector_size(4 * W)));
 typedef int32_t VI __attribute__((vector_size(4 * W)));
@@ -59,6 +58,7 @@ inline T load(const float* p, N n) {
 #endif
 }
 
+inline T broadcast(const float* p) { return *p; }
 inline void store(float* p, T x, N n) {
   if (n >= W) {
     *(VU*)p = x.v;
@@ -151,71 +151,5 @@ inline T smaller(Pair g) { return g.value.v <= g.complement.v ? g.value.v : -g.c
 inline Pair both(T x) {  // from the smaller one; the sign bit tells which it is
   const VI high = (VI)x.v < 0;
   return {high ? 1 + x.v : x.v, high ? -x.v : 1 - x.v};
-}
-
-// ------------------------------------------------------------------ GEMM: out = a @ packed
-
-inline N parts(N total, N limit) { return (total + limit - 1) / limit; }
-inline N share(N total, N limit, N i) { return total * i / parts(total, limit); }
-inline N padded(N n) { return parts(n, W) * W; }
-
-template <int R, int C>
-void tile(const float* a, N lda, N step, const T* b, N K, T* out, N ldo, bool add) {
-  V sum[R][C] = {};
-  for (N k = 0; k < K; ++k, a += step) {
-    V x[C];
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) x[c] = b[k * C + c].v;
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[r][c] += a[r * lda] * x[c];
-  }
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) out[r * ldo + c] = add ? out[r * ldo + c].v + sum[r][c] : sum[r][c];
-}
-
-typedef void (*Tile)(const float*, N, N, const T*, N, T*, N, bool);
-template <int... I>
-const Tile* tiles(std::integer_sequence<int, I...>) {
-  static const Tile table[] = {tile<I / VECTORS + 1, I % VECTORS + 1>...};
-  return table;
-}
-
-// a(row, k) = a[row * lda + k], or tile after tile [K, ROWS] where lda = 0; packed [K, vectors * W],
-// out [rows, vectors]
-void gemm(const float* a, N lda, const T* packed, N K, N vectors, N rows, T* out, bool add) {
-  const Tile* table = tiles(std::make_integer_sequence<int, ROWS * VECTORS>());
-  for (N i = 0; i < parts(vectors, VECTORS); ++i) {
-    const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
-    for (N j = 0; j < parts(rows, ROWS); ++j) {
-      const N r = share(rows, ROWS, j), nr = share(rows, ROWS, j + 1) - r;
-      table[(nr - 1) * VECTORS + nv - 1](a + r * (lda ? lda : K), lda ? lda : 1, lda ? 1 : nr,
-                                         packed + v * K, K, out + r * vectors + v, vectors, add);
-    }
-  }
-}
-
-template <class Row>  // a matrix by its rows(k) of so many columns, into the order `gemm` reads
-void pack(Row row, N K, N vectors, T* out, N columns) {
-  for (N k = 0; k < K; ++k) {
-    const float* from = row(k);
-    for (N i = 0; i < parts(vectors, VECTORS); ++i) {
-      const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
-      for (N j = 0; j < nv; ++j) out[v * K + k * nv + j] = load(from + (v + j) * W, columns - (v + j) * W);
-    }
-  }
-}
-
-template <class Row>  // the same from its columns, each a row of K floats, or null for zeros
-void pack_transposed(Row row, N K, N vectors, T* out) {
-  for (N i = 0; i < parts(vectors, VECTORS); ++i) {
-    const N v = share(vectors, VECTORS, i), nv = share(vectors, VECTORS, i + 1) - v;
-    for (N c = 0; c < nv * W; ++c) {
-      const float* from = row(v * W + c);
-      float* to = (float*)(out + v * K) + c;
-      for (N k = 0; k < K; ++k) to[k * nv * W] = from ? from[k] : 0.f;
-    }
-  }
 }
 }  // namespace
