@@ -68,7 +68,7 @@ class Line(NamedTuple):
         to: another y; what lies between is filled.
         over: what runs along the line in place of the panel's axis.
         mean: a symbol over whose values, between 0 and 1, y is averaged.
-        slope: draw dy/dx instead, for a formula that SymPy does not know.
+        slope: draw y's derivative by what runs instead, for a formula that SymPy cannot know.
         point: a single place instead of a line.
     """
 
@@ -123,12 +123,11 @@ def _written(value) -> str:
     if isinstance(value, sympy.Basic):
         return javascript(value)
     if hasattr(value, "_asdict"):
-        own = {
-            k: v for k, v in value._asdict().items() if v is not value._field_defaults.get(k, value)
-        }
+        fields, defaults = value._asdict(), value._field_defaults
+        own = {k: v for k, v in fields.items() if k not in defaults or v is not defaults[k]}
         value = {"kind": type(value).__name__, **own}
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_written(v)}" for name, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",\n".join(map(_written, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("</", r"<\/")  # ends no script
