@@ -50,6 +50,7 @@ def page(browser):
     """
     wrong = []
     page = browser.new_page(viewport=DESK)
+    page.set_default_timeout(120_000)  # the machine may be busy
     page.on("pageerror", lambda error: wrong.append(str(error)))
     console = lambda said: said.type == "error" and "/lab/" not in page.url  # noqa: E731
     page.on("console", lambda said: wrong.append(said.text) if console(said) else None)
