@@ -48,6 +48,7 @@ from scipy import stats
 import urgates
 from urgates.gates import GATES, decay_period, logit, refine
 from urgates.lab import Bench, figures
+from urgates.lab.book import twin_figures
 from urgates.theory import decay_density
 
 bench = Bench("22_uniform_gate_init")
@@ -177,6 +178,14 @@ bench.save(fig, "timescale_microscope", data=microscope, paper="Prop. 1")
 # The standard starts cannot see Copy's 500 steps from where they are: a spike at 2 or at 3.7. The
 # uniform start puts nearly one unit in a hundred beyond $D = 100$ and follows $1/D^2$ to the end,
 # $D = 512$. The dashed line says that UR's *effective* gate does not start uniform. More below.
+
+# %% [markdown]
+# **Move it yourself.** Which bias reaches Copy's 500 steps, and what do all units of such a layer
+# then see of the last ten? What does a larger layer add to a uniform start? On the right is
+# the mean over units of what each has kept: a uniform layer forgets like $1/(k+1)$ until about $k = H$.
+
+# %%
+twin_figures.starts()
 
 # %% [markdown]
 # ## Why not all of (0, 1)

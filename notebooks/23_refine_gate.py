@@ -47,6 +47,7 @@ import torch
 from urgates import theory
 from urgates.gates import band, logit, reach, refine
 from urgates.lab import Bench, figures
+from urgates.lab.book import twin_figures
 
 bench = Bench("23_refine_gate")
 bench
@@ -248,6 +249,15 @@ right.annotate("plain gate", (0.5, 0.97), color="0.4", ha="center", va="top")
 right.set(xlabel="effective gate g", ylabel="gradient, refined / plain", ylim=(0.85, 2.05))
 right.legend(frameon=False, loc="upper center")
 bench.save(fig, "fig2cd", data=pd.concat([fig2c, fig2d]), paper="Fig. 2c-d")
+
+# %% [markdown]
+# ## Move it yourself
+#
+# Figure 2 with its two gates on sliders, and what they mean for memory. Start from $f = 0.9$: what
+# does $r = 1$ make of it, what $r = 0$? At which $f$ does $r$ matter least?
+
+# %%
+twin_figures.refine_gate()
 
 # %% [markdown]
 # ## How much faster is that?

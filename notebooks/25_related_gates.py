@@ -43,6 +43,7 @@ import torch
 import urgates
 from urgates.gates import cumax, decay_period, master, reach, refine
 from urgates.lab import Bench, figures
+from urgates.lab.book import twin_figures
 
 torch.manual_seed(seed)
 bench = Bench("25_related_gates")
@@ -99,6 +100,14 @@ assert np.allclose(table["median D"], table.index / 2 + 1, rtol=0.05)
 
 # %% tags=["nbval-ignore-output"]
 table.round(3)
+
+# %% [markdown]
+# **Move it yourself.** $T_{max}$ sets where chrono's decay periods end, and with them everything
+# else; a uniform start needs no such number. Is there a $T_{max}$ that serves both 10 and 1,000
+# steps?
+
+# %%
+twin_figures.chrono()
 
 # %% [markdown]
 # ## Ordered Neurons, first half: cumax

@@ -52,7 +52,7 @@ import sympy
 
 from urgates.gates import band
 from urgates.lab import Bench
-from urgates.lab.book import theory_figures
+from urgates.lab.book import theory_figures, twin_figures
 from urgates.theory import gradient_bounds, saturation
 from urgates.theory.learnability import Problem
 from urgates.theory.saturation import fast, refined, sigmoid, softsign
@@ -299,6 +299,13 @@ crossing = z[smaller.argmax()]
 always = bool((fast.slope(u) > sigmoid.slope(u)).all() and smaller[smaller.argmax() :].all())
 bench.claim("F16", holds=always and abs(crossing - 1.942) < 1e-3,
             ours=f"smaller for z > {crossing:.3f}; larger at every 1 − f below 1/2")  # fmt: skip
+
+# %% [markdown]
+# **Move it yourself.** The dot is one gate at $z$, the dashed line its slope there. Which $\varphi$
+# is flattest at $z = 3$, and which is steepest at the $f$ it has there?
+
+# %%
+twin_figures.saturation()
 
 # %% [markdown]
 # ## Where the refine gate stands

@@ -18,7 +18,8 @@
 # # In torch's place
 #
 # [← X1](X1_kernels.ipynb) ·
-# [home](00_start_here.ipynb)
+# [home](00_start_here.ipynb) ·
+# [X4 →](X4_your_own_gate.ipynb)
 #
 # **What changes when one word replaces torch.nn's?**
 #

@@ -21,11 +21,11 @@ def pytest_collection_modifyitems(items):
 
 
 class _Shared(LoadScopeScheduling):
-    """A notebook's cells stay together; other tests go to whichever worker is free, one by one."""
+    """A notebook's cells stay together, and what one browser does; other tests go one by one."""
 
     def _split_scope(self, nodeid):
         file, _, _ = nodeid.partition("::")
-        return file if file.endswith(".ipynb") else nodeid
+        return file if file.endswith((".ipynb", "test_browser.py")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -28,7 +28,7 @@ def chrono(units: int, t_max: float, generator: torch.Generator | None) -> Tenso
     fine = t_max > 2 and math.isfinite(t_max)
     require("t_max", fine, "be a finite number above 2 (steps)", t_max)
     draw = torch.rand(units, generator=generator, dtype=torch.float64)
-    return (1 + draw * (t_max - 2)).log()
+    return chrono_odds(draw, t_max).log()
 
 
 def uniform(units: int, hidden_size: int, generator: torch.Generator | None) -> Tensor:
@@ -47,12 +47,21 @@ def power(units: int, hidden_size: int, generator: torch.Generator | None) -> Te
     return -torch.expm1(rate).log()
 
 
+def chrono_odds(draw, t_max):
+    """f / (1 - f) = D - 1 of a chrono gate by its draw from [0, 1], Eq. (17); plain arithmetic."""
+    return 1 + draw * (t_max - 2)
+
+
+def within(draw, hidden_size):
+    """A draw from [0, 1] brought to [1/H, 1 - 1/H], §D.5; plain arithmetic."""
+    low = 1 / hidden_size
+    return low + draw * (1 - 2 * low)
+
+
 def _bounded(units: int, hidden_size: int, generator: torch.Generator | None) -> Tensor:
     expected = "be at least 2 for uniform and power-law gates"
     require("hidden_size", hidden_size >= 2, expected, hidden_size)
-    low = 1 / hidden_size
-    draw = torch.rand(units, generator=generator, dtype=torch.float64)
-    return low + draw * (1 - 2 * low)
+    return within(torch.rand(units, generator=generator, dtype=torch.float64), hidden_size)
 
 
 def gamma_quantile(p: Tensor, shape: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What SymPy reads out of a Gate: its LaTeX, its derivative and its C, from the one Python formula.
+"""What SymPy reads out of a Gate: LaTeX, derivative, C and JavaScript, from the one Python formula.
 
 `combine` of a Gate and the tail of its activation are traced with symbols in place of tensors, so a
 gate written in plain Python arrives here without a second copy.  The kernels have two derivatives
@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 
 import sympy
 import torch
+from sympy.core.function import AppliedUndef
 from sympy.printing.c import C99CodePrinter
 from sympy.printing.str import StrPrinter
 
@@ -98,6 +99,12 @@ def _activation(activation: str) -> tuple[sympy.Expr, sympy.Expr]:
     return tail, slope_formula(activation)
 
 
+def value_formula(activation: str, z: sympy.Symbol) -> sympy.Expr:
+    """φ(z) of a row of `SYMMETRIC`: `activations.pair`, of a symbol."""
+    tail = SYMMETRIC[activation].tail
+    return sympy.Piecewise((1 - tail(z), z >= 0), (tail(-z), True))
+
+
 def c_activation(activation: str) -> str:
     """C functions `tail` of a = |z| and `slope` of the tail u, in a floating type called `T`."""
     functions = []
@@ -155,6 +162,14 @@ def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> 
     """
     text = _TritonPrinter().doprint
     return "\n".join(f"{name} = {text(e)}" for name, e in _assignments(gate, heads, gradients))
+
+
+def javascript(expression) -> str:
+    """A JavaScript function of an object that holds the expression's names: `({f, r}) => f*r`."""
+    e = sympy.sympify(expression)
+    names = e.free_symbols | {call.func for call in e.atoms(AppliedUndef)}
+    text = sympy.jscode(e, allow_unknown_functions=True)
+    return f"({{{', '.join(sorted(map(str, names)))}}}) => {text}"
 
 
 class _CPrinter(C99CodePrinter):

@@ -120,3 +120,22 @@ def own_gate(reach: pd.DataFrame, gradients: pd.DataFrame, tails: pd.DataFrame) 
     left.legend(frameon=False)
     right.legend(frameon=False)
     return fig
+
+
+def reaches(bands: pd.DataFrame) -> Figure:
+    """What an auxiliary gate can make of a main gate, a panel per idea.
+
+    Args:
+        bands: columns idea, f, and g at r = 0, 1/2 and 1: low, middle, high.
+    """
+    ideas = bands.idea.unique()
+    fig, axes = subplots(2, len(ideas) // 2, size=(9.0, 5.4), sharex=True, sharey=True)
+    for ax, idea in zip(axes.flat, ideas, strict=True):
+        part = bands[bands.idea == idea]
+        ax.fill_between(part.f, part.low, part.high, color="#7a3fb0", alpha=0.2, lw=0)
+        ax.plot(part.f, part.middle, color="#7a3fb0", lw=2)
+        ax.plot(part.f, part.f, color="0.4", lw=1, ls="--")
+        ax.set(title=idea, aspect="equal")
+    fig.supxlabel("main gate f", size=9.5)
+    fig.supylabel("g from r = 0 to r = 1 (line: r = 1/2)", size=9.5)
+    return fig
