@@ -217,7 +217,7 @@ def test_a_task_is_trained_where_its_notebook_reads_it_and_goes_on(main, monkeyp
         }
     assert main(f"{line} --cell gru --notebook 32b")[0] == 0
     assert len([*(tmp_path / "runs/smoke/32b_gru/runs").glob("copy_gru_-_smoke_s*.csv")]) == 2
-    with locked(folder / "copy_lstm_-_smoke.lock"):
+    with locked(folder / "copy_lstm_-_smoke_s3.lock"):
         code, _, err = main(line)
         assert code == 2 and "another process is training this run" in err and err.count("\n") == 1
     (folder / "copy_lstm_-_smoke_s2+3.safetensors").write_bytes(b"damaged")

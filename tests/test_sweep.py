@@ -119,7 +119,8 @@ def test_an_interrupted_queue_does_not_begin_others(tmp_path, tiny, monkeypatch)
 
     monkeypatch.setattr(Training, "run", interrupted)
     monkeypatch.setattr(
-        "urgates.lab.train.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(max_workers=1)
+        "urgates.lab.executors.ProcessPoolExecutor",
+        lambda *_, **__: ThreadPoolExecutor(max_workers=1),
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     queue = [but(tiny, gate=gate) for gate in ("-", "U", "R", "O", "C", "UR", "UM", "OM")]
