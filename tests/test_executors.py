@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import sweeps
 from kills import contents
@@ -23,7 +24,8 @@ RAY = pytest.mark.skipif(
     not executors.here_is_ray(), reason="Ray is not installed (the extra [cluster])"
 )
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"  # two addresses of the loopback
-PORT = 6391
+PORT, STARTED = 6391, "Ray runtime started"
+AGENTS = ("metrics-export", "dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent")
 
 
 def note(path: Path, times: int = 0) -> None:
@@ -129,37 +131,40 @@ def test_a_sweep_whose_worker_and_driver_are_killed_ends_as_if_nothing_had_happe
     assert contents(tmp_path / "runs") == whole
 
 
-def ray_node(folder: Path, env, *options) -> subprocess.Popen:
-    """A Ray node of one CPU as a process of its own; it ends with it."""
+def ray_node(folder: Path, env, number: int, *options) -> subprocess.Popen:
+    """A Ray node of one CPU as a process of its own, once it is up; it ends with it.
+
+    On a busy machine Ray gives up after 15 s without these ports, after 30 s in any case.
+    """
     ray = Path(sys.executable).with_name("ray")
     command = [str(ray), "start", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
-    with open(folder / "log", "a") as log:
-        return subprocess.Popen([*command, *options], env=env, stdout=log, stderr=log)
+    command += [f"--{name}-port={PORT + 4 * number + k}" for k, name in enumerate(AGENTS, 1)]
+    for k in range(5):
+        said = folder / f"node-{number}-{k}.log"
+        with open(said, "w") as log:
+            node = subprocess.Popen([*command, *options], env=env, stdout=log, stderr=log)
+        sweeps.awaited(lambda n=node, s=said: n.poll() is not None or STARTED in s.read_text())
+        if node.poll() is None:
+            return node
+    raise RuntimeError(said.read_text())
 
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Two Ray nodes with addresses of their own; the environment to join them in."""
+    """Two Ray nodes with addresses of their own, and the environment to join them in."""
     env = ENV | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    address = f"{HEAD}:{PORT}"
-    head = ray_node(tmp_path, env, "--head", f"--node-ip-address={HEAD}", f"--port={PORT}",
-                    "--include-dashboard=false")  # fmt: skip
-    nodes = [head]
+    env |= {"RAY_USAGE_STATS_ENABLED": "0"}
+    nodes, address = [], f"{HEAD}:{PORT}"
+    own = ("--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false")
     try:
-        sweeps.awaited(lambda: _listens(HEAD, PORT))
-        nodes.append(ray_node(tmp_path, env, f"--address={address}", f"--node-ip-address={OTHER}"))
+        nodes.append(ray_node(tmp_path, env, 0, *own))
+        nodes.append(ray_node(tmp_path, env, 1, "--address", address, f"--node-ip-address={OTHER}"))
         yield address, env
     finally:
         for node in reversed(nodes):
-            node.terminate()
+            for process in [*psutil.Process(node.pid).children(recursive=True), node]:
+                process.kill()
             node.wait()
-
-
-def _listens(host: str, port: int) -> bool:
-    import socket
-
-    with socket.socket() as link:
-        return link.connect_ex((host, port)) == 0
 
 
 @RAY

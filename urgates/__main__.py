@@ -139,6 +139,28 @@ def _queue(options: argparse.Namespace) -> list:
     return queue
 
 
+def _plan(options: argparse.Namespace) -> int:
+    places.find()  # or there is no checkout to plan for
+    from functools import partial
+
+    from urgates.gates import gate
+    from urgates.lab import plans
+    from urgates.lab.devices import choose_device, device_name
+
+    chosen = {gate(name).name for name in options.gates or ()}
+    queue = [t for t in _queue(options) if not chosen or t.job.gate in chosen]
+    device, root, most = choose_device(options.device), places.checkout(), options.models or 0
+    measure = partial(plans.step_seconds, device=device, steps=options.steps)
+    stacks = plans.plan(queue, root, measure, most=most)
+    table = plans.by_gate(stacks)
+    print(table.to_string(index=False, na_rep="?", float_format="{:.3g}".format))
+    hours = {n: plans.hours_on(stacks.hours.fillna(0), n) for n in (1, 2, 8, 64)}
+    said = ", ".join(f"{spent:.1f} h on {n}" for n, spent in hours.items())
+    unknown = f"; {stacks.hours.isna().sum()} unknown" * bool(stacks.hours.isna().any())
+    print(f"{device_name(device)}: {len(stacks)} stacks, {said} such processes{unknown}")
+    return 0
+
+
 def _train(options: argparse.Namespace) -> int:
     places.find()  # or there is no checkout to train in
     from urgates.gates import gate
@@ -240,8 +262,8 @@ def _data(options: argparse.Namespace) -> int:
 
 
 ACTIONS: dict[str, Action] = {
-    "run": _run, "publish": _publish, "sweep": _sweep, "train": _train, "list": _list,
-    "time": _time, "claims": _claims, "links": _links, "site": _site, "data": _data,
+    "run": _run, "publish": _publish, "sweep": _sweep, "plan": _plan, "train": _train,
+    "list": _list, "time": _time, "claims": _claims, "links": _links, "site": _site, "data": _data,
 }  # fmt: skip
 
 

@@ -100,6 +100,10 @@ _EXAMPLES = {
     "run": _RUN,
     "publish": "examples:\n  urgates publish 31\n  urgates publish --jobs 1",
     "sweep": _SWEEP,
+    "plan": "examples:\n  urgates plan\n  urgates plan fig3 --preset paper --device cuda\n"
+    "  urgates plan pmnist --preset paper --gates UR,- --models 4\n\n"
+    "Nothing is stored. A stack is trained by one process; hours for several are those of stacks\n"
+    "begun in this order, each where a process is free.",
     "train": "examples:\n  urgates train ptb --preset laptop --gate UR --seeds 1,2,3\n"
     "  urgates train copy --preset paper --gate - --device cuda:1 --limit-minutes 600\n"
     "  torchrun --nproc-per-node 8 -m urgates train wikitext103 --preset paper\n\n"
@@ -139,6 +143,7 @@ def _parser(actions: Mapping[str, Action]) -> _Parser:
         sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="e.g. 31; default: all")
         sub.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
     _add_sweep(command("sweep", "train what the book still wants to know, or all that tasks take"))
+    _add_plan(command("plan", "measure steps on this device: hours until all that is left is done"))
     _add_train(command("train", "train one task, or go on, where a notebook reads it"))
     command("list", "the notebooks, and which presets have stored runs")
     _add_time(command("time", "time layers turn about with torch's of the same size"))
@@ -185,6 +190,14 @@ def _add_sweep(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--limit-minutes", type=_whole, metavar="N", help="stop each training after N minutes"
     )
+
+
+def _add_plan(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("tasks", nargs="*", metavar="TASK", help="e.g. copy, or table2 (see sweep)")
+    _add_size(sub, "plan for all that the tasks take at this size, rather than for the queue")
+    sub.add_argument("--gates", type=_several(), help="only these, joined by commas")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    sub.add_argument("--steps", type=_whole, default=3, help="so many are timed (default 3)")
 
 
 def _add_size(sub: argparse.ArgumentParser, text: str) -> None:

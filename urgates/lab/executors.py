@@ -16,7 +16,7 @@ from multiprocessing import get_context, parent_process
 from queue import SimpleQueue
 from threading import Thread
 
-from urgates.checks import choice, require
+from urgates.checks import choice, refusal, require
 from urgates.lab.devices import visible_gpus
 
 Call = Callable[[], None]
@@ -203,10 +203,16 @@ def _connected(workers: int, address: str) -> Iterator:
         yield ray
         return
     where = {"address": address} if address else _ALONE | {"num_cpus": workers}
-    try:
-        ray.init(**where, log_to_driver=False, logging_level="error")
-    except ConnectionError as error:
-        raise ValueError(f"address must be of a Ray cluster, got {address!r}: {error}") from None
+    for left in reversed(range(RETRIES)):  # it gives a busy machine half a minute to start
+        try:
+            ray.init(**where, log_to_driver=False, logging_level="error")
+            break
+        except ConnectionError as error:
+            raise refusal("address", "be of a Ray cluster", repr(address), str(error)) from None
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
     try:
         yield ray
     finally:

@@ -100,14 +100,16 @@ def wanted(
     return list(found.values())
 
 
-def stacks(trainings: Iterable[Training], root: Path, most: int = 0) -> list[Training]:
+def stacks(
+    trainings: Iterable[Training], root: Path, most: int = 0, *, aside: bool = True
+) -> list[Training]:
     """What is left of them, as stacks of at most so many models (0: of all that can be together).
 
-    Those that were begun go on as they are; runs of an earlier protocol are moved aside.
+    Those that were begun go on as they are; runs of an earlier protocol are moved aside, or not.
     """
     found = []
     for training in trainings:
-        left = remaining(training.job, training.folder(root))
+        left = remaining(training.job, training.folder(root), aside)
         begun = survey(training.job, training.folder(root)).begun
         for job in left:
             found += [

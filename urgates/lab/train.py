@@ -249,13 +249,12 @@ def put_aside(job: Job, folder: Path, digest: str) -> None:
     print(f"{job.group.stem}: the protocol has changed; earlier runs are now in {aside}")
 
 
-def remaining(job: Job, folder: Path) -> list[Job]:
-    """The stacks left of a job; runs of an earlier protocol are moved aside."""
+def remaining(job: Job, folder: Path, aside: bool = True) -> list[Job]:
+    """The stacks left of a job; runs of an earlier protocol, if any, are moved aside (or not)."""
     stored = survey(job, folder)
-    if stored.stale:
+    if stored.stale and aside:
         put_aside(job, folder, stored.stale)
-        stored = Stored()
-    return plan(job, stored)
+    return plan(job, Stored() if stored.stale else stored)
 
 
 def run_missing(
