@@ -22,14 +22,14 @@
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | four small models trained in three ways, in a minute | any CPU |
-# | laptop | eight models of Copy in three ways, three times each; 10 minutes to measure | two CPU cores |
+# | laptop | eight models of Copy, three ways, three times each; 10 minutes | two CPU cores |
 # | paper | the same at the paper's size | a machine with GPUs |
 
 # %% [markdown]
-# **In short.** A sweep is a list of stacks; each is a run like any other, so it is its own record of
-# what is done. Models of one gate share a stack, stacks share processes, processes share machines.
-# What each step of that ladder brings is measured below; what the paper's tables would take on 1, 8
-# and 64 GPUs is *computed* from stated times. No claim is decided here.
+# **In short.** A sweep is a list of stacks; each is a run like any other, so it is its own record
+# of what is done. Models of one gate share a stack, stacks share processes, processes machines.
+# What each step of that ladder brings is measured below; what the paper's tables would take on 1,
+# 8 and 64 GPUs is *computed* from stated times. No claim is decided here.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -39,8 +39,6 @@ device: str = "auto"  # auto, cpu or cuda
 # %% tags=["nbval-ignore-output"]
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import pandas as pd
 
 from urgates.lab import Bench, show_source, sweep
 from urgates.lab.book import sweep_costs, sweep_figures
@@ -64,8 +62,8 @@ print(f"{len(table2)} trainings, {models} models; the first: {table2[0].job.key.
 assert models == (3 * 9 * 4 + 9 * 2) * 3  # tasks × gates × rates, and GRUs at two, by 3 seeds
 
 # %% [markdown]
-# Models of one task and gate differ in seed and rate alone. They train as one stack, on the kernels'
-# model axis; a limit makes the stacks smaller and more:
+# Models of one task and gate differ in seed and rate alone. They train as one stack, on the
+# kernels' model axis; a limit makes the stacks smaller and more:
 
 # %%
 nowhere = Path("/nonexistent")  # nothing is trained yet
@@ -93,9 +91,9 @@ left[["task", "gate", "seeds", "state", "steps", "of"]]
 # %% [markdown]
 # ## Who does it
 #
-# This process, others beside it, or Ray's, on this machine or a cluster. All get the same calls, and
-# a call whose process is killed is made again. A training then goes on from its checkpoint and ends
-# with the bytes that it would have had; a lock keeps two from one training.
+# This process, others beside it, or Ray's, on this machine or a cluster. All get the same calls,
+# and a call whose process is killed is made again. A training then goes on from its checkpoint and
+# ends with the bytes that it would have had; a lock keeps two from one training.
 
 # %%
 print(f"engines: {', '.join(ENGINES)}; a call is made again {RETRIES} times at most")
@@ -125,7 +123,7 @@ fig = sweep_figures.ladder(ladder)
 bench.save(fig, "ladder", data=ladder)
 
 # %% [markdown]
-# An engine's own share: seconds until its first processes have answered, and for each call more that
+# An engine's own share: seconds until its first process has answered, and then for each call that
 # does nothing. A training takes minutes to days.
 
 # %%
@@ -136,10 +134,10 @@ assert (shares.per_call < 1).all()
 # %% [markdown]
 # ## What the paper would take, computed
 #
-# **Open point O37.** Nobody has measured the paper's sizes on a GPU with this code. What follows is
-# arithmetic from two *stated* numbers: 40 µs for a time step forward and backward, until a stack's
-# operations fill a GPU at 30 TFLOP/s. It leaves out softmax, memory cores and pictures of games, so
-# the figures 7 to 11 and Table 6 will take longer. `urgates plan` measures instead:
+# **Open point O37.** Nobody has measured the paper's sizes on a GPU with this code. What follows
+# is arithmetic from two *stated* numbers: 40 µs for a time step forward and backward, until a
+# stack's operations fill a GPU at 30 TFLOP/s. It leaves out softmax, memory cores and pictures of
+# games, so Figs. 7 to 11 and Table 6 will take longer. `urgates plan` measures instead:
 
 # %%
 print(f"stated: {1e6 * sweep_costs.STEP:.0f} µs a time step, {sweep_costs.RATE / 1e12:.0f} TFLOP/s")
@@ -160,9 +158,9 @@ shown = ", ".join(f"{hours:.0f} h on {n}" for n, hours in total.items())
 print(f"all, one table after the other: {needs.models.sum()} models, {shown}")
 
 # %% [markdown]
-# More GPUs help until there are as many as stacks, then until each model is alone: Table 6 has seven
-# language models, so 64 GPUs take as long as 8, unless several share one model (`torchrun`, see
-# [33](33_language_modeling.ipynb)).
+# More GPUs help until there are as many as stacks, then until each model is alone: Table 6 has
+# seven language models, so 64 GPUs take as long as 8, unless several share one model (`torchrun`,
+# see [33](33_language_modeling.ipynb)).
 #
 # ## Your turn
 #

@@ -56,21 +56,30 @@ def ladder(preset: str, models: int, steps: int, rounds: int, device: str = "cpu
     return table.assign(per_model=table.seconds / models, **where(device))
 
 
-def overhead(calls: int = 20, workers: int = 2, device: str = "cpu") -> pd.DataFrame:
-    """Seconds until an engine has made its first calls, and for each that follows, doing nothing.
+def overhead(calls: int = 40, workers: int = 2, device: str = "cpu") -> pd.DataFrame:
+    """Seconds until an engine has made its first call, and then for each, all doing nothing.
 
     Returns:
         Columns engine, start, per_call; device, torch, commit. Ray's row only where it is.
     """
     rows = []
     for engine in ENGINES[: 1 + here_is_ray()]:
-        few, many = (_seconds([_nothing] * n, workers, engine) for n in (workers, workers + calls))
-        rows.append({"engine": engine, "start": few, "per_call": max(many - few, 0.0) / calls})
+        marks = [time.perf_counter()]
+        execute([_nothing] * calls, workers, partial(_marked, marks), engine=engine)
+        start, spent = marks[1] - marks[0], marks[-1] - marks[1]
+        rows.append({"engine": engine, "start": start, "per_call": spent / (calls - 1)})
     return pd.DataFrame(rows).assign(**where(device))
 
 
 def _nothing() -> None:
     pass
+
+
+def _marked(marks: list[float], k: int, error: Exception | None) -> None:
+    """Note when a call has ended, and that none may fail."""
+    marks.append(time.perf_counter())
+    if error:
+        raise error
 
 
 def _seconds(calls: list, processes: int, engine: str) -> float:

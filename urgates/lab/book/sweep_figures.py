@@ -1,4 +1,4 @@
-"""Pictures of sweeps: what the same models cost in several ways, and what every table would take."""
+"""Pictures of sweeps: what the same models cost in several ways, what every table would take."""
 
 from __future__ import annotations
 
