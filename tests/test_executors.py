@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def note(path: Path, times: int = 0) -> None:
     time.sleep(0.2)
 
 
+def meet(path: Path, processes: int) -> None:
+    """Note this process, and wait for the others."""
+    note(path)
+    sweeps.awaited(lambda: len(set(path.read_text().splitlines())) == processes)
+
+
 def refuse() -> None:
     raise ValueError("as asked")
 
@@ -65,7 +72,7 @@ def test_each_process_has_a_gpu_or_a_share_of_one_to_itself(tmp_path, monkeypatc
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for share, processes in ((None, 2), (0.5, 4)):
         path = tmp_path / str(share)
-        assert not any(execute([partial(note, path)] * 8, 8, share=share))
+        assert not any(execute([partial(meet, path, processes)] * 8, 8, share=share))
         seen = {tuple(line.split()) for line in path.read_text().splitlines()}
         assert len(seen) == processes and {gpu for _, gpu in seen} == {"3", "5"}
 
@@ -149,27 +156,59 @@ def ray_node(folder: Path, env, number: int, *options) -> subprocess.Popen:
     raise RuntimeError(said.read_text())
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """Two Ray nodes with addresses of their own, and the environment to join them in."""
-    env = ENV | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    env |= {"RAY_USAGE_STATS_ENABLED": "0"}
-    nodes, address = [], f"{HEAD}:{PORT}"
-    own = ("--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false")
+def lost(node: subprocess.Popen) -> None:
+    """Kill a node and all that it has started."""
+    for process in [*psutil.Process(node.pid).children(recursive=True), node]:
+        process.kill()
+    node.wait()
+
+
+@contextmanager
+def two_nodes(folder: Path, env):
+    """Two Ray nodes with addresses of their own; the head's process."""
+    nodes, own = [], ("--head", f"--port={PORT}", "--include-dashboard=false")
     try:
-        nodes.append(ray_node(tmp_path, env, 0, *own))
-        nodes.append(ray_node(tmp_path, env, 1, "--address", address, f"--node-ip-address={OTHER}"))
-        yield address, env
+        nodes.append(ray_node(folder, env, 0, *own, f"--node-ip-address={HEAD}"))
+        own = ("--address", f"{HEAD}:{PORT}")
+        nodes.append(ray_node(folder, env, 1, *own, f"--node-ip-address={OTHER}"))
+        yield nodes[0]
     finally:
         for node in reversed(nodes):
-            for process in [*psutil.Process(node.pid).children(recursive=True), node]:
-                process.kill()
-            node.wait()
+            if node.poll() is None:
+                lost(node)
+
+
+@pytest.fixture
+def env():
+    """What lets processes join a cluster of this test alone."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    return (
+        ENV
+        | token
+        | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+    )
 
 
 @RAY
 @pytest.mark.long
-def test_so_does_one_on_two_machines(tmp_path, whole, cluster):
-    address, env = cluster
-    killed_half_way(tmp_path, partial(driver, tmp_path, "ray", address, env))
+def test_so_does_one_on_two_machines(tmp_path, whole, env):
+    with two_nodes(tmp_path, env):
+        killed_half_way(tmp_path, partial(driver, tmp_path, "ray", f"{HEAD}:{PORT}", env))
+    assert contents(tmp_path / "runs") == whole
+
+
+@RAY
+@pytest.mark.long
+def test_a_lost_head_ends_the_sweep_which_then_goes_on_elsewhere(tmp_path, whole, env):
+    start = partial(driver, tmp_path, "ray", f"{HEAD}:{PORT}", env)
+    with two_nodes(tmp_path, env) as head:
+        first = start()
+        sweeps.awaited(lambda: sweeps.done(tmp_path) and sweeps.running(tmp_path))
+        lost(head)
+        assert first.wait(300) != 0
+    ended, before = sweeps.done(tmp_path), len(sweeps.begun(tmp_path))
+    assert ended and len(ended) < len(sweeps.QUEUE)
+    with two_nodes(tmp_path, env):
+        assert start().wait() == 0
+    assert not ended & {begun for begun, _ in sweeps.begun(tmp_path)[before:]}
     assert contents(tmp_path / "runs") == whole
