@@ -1,6 +1,6 @@
 """The command `urgates` (also `python -m urgates`): the notebooks, timings, claims and data.
 
-Thin: what it does is in urgates.lab (runner.py, claims.py, timing.py, tasks/data.py), which is
+Thin: what it does is in urgates.lab (runner.py, claims.py, sweep.py, timing.py …), which is
 imported only when a command needs it: help and wrong usage (urgates.lab.arguments) are answered at
 once, and the slim package works without the extra [lab].
 """
