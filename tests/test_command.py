@@ -13,6 +13,10 @@ from urgates.lab.book import contenders, timing
 from urgates.lab.store.files import locked
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = (
+    *("run", "publish", "sweep", "plan", "train"),
+    *("list", "time", "claims", "site", "data"),
+)
 WHOLE, LIST = "must be a whole number of at least 1", "must be whole numbers of at least 1"
 
 # arguments · what the line must name · what came · what was expected
@@ -37,6 +41,21 @@ BAD = [
     ("sweep juggling", "tasks", "juggling", "must be among pmnist-torch"),
     ("sweep --jobs 0", "--jobs", "'0'", WHOLE),
     ("sweep --limit-minutes 0", "--limit-minutes", "'0'", WHOLE),
+    ("sweep --preset paper", "TASK", "none", "must be given with --preset"),
+    ("sweep juggling --preset paper", "task", "'juggling'", "must be one of fig3, table2"),
+    ("sweep ptb --preset paper", "preset", "'paper'", "must be one of smoke, laptop for task"),
+    ("sweep pmnist --preset paper --cell gru", "notebook", "gru", "must be given"),
+    ("sweep copy --models 3", "--models", "no preset", "must be given with --preset"),
+    ("sweep copy --cell gru", "--cell", "no preset", "must be given with --preset"),
+    ("sweep --engine steam", "--engine", "'steam'", "must be one of processes, ray"),
+    ("sweep copy --engine processes --address a:1", "address", "'a:1'", "left out without Ray"),
+    ("sweep --gpus 0", "--gpus", "'0'", "must be a number above 0"),
+    ("sweep --gpus many", "--gpus", "'many'", "must be a number above 0"),
+    ("plan juggling", "tasks", "juggling", "must be among pmnist-torch"),
+    ("plan copy --preset paper --gates XX", "gate", "'XX'", "must be one of"),
+    ("plan copy --preset paper --steps 0", "--steps", "'0'", WHOLE),
+    ("plan copy --preset paper --device abacus", "device", "'abacus'", "must be auto, cpu"),
+    ("plan --status", "argument", "'--status'", "expected usage: urgates plan"),
     ("train", "TASK", "", "required: TASK, --preset"),
     ("train ptb", "--preset", "", "required"),
     ("train ptb --preset huge", "--preset", "'huge'", "must be one of smoke, laptop, paper"),
@@ -79,6 +98,8 @@ BAD = [
     ("publish --preset paper", "argument", "'--preset'", "expected usage: urgates publish"),
     ("list 31", "argument", "'31'", "expected usage: urgates list"),
     ("claims --json", "argument", "'--json'", "expected usage: urgates claims"),
+    ("claims --diff", "--diff", "", "expected one argument"),
+    ("claims --diff nothing", "diff", "'nothing'", "must be a revision that git knows"),
     ("site notebooks", "argument", "'notebooks'", "expected usage: urgates site"),
     ("site --out", "--out", "", "expected one argument"),
     ("data imagenet", "NAME", "'imagenet'", "must be one of mnist, cifar10"),
@@ -139,7 +160,17 @@ def test_wrong_usage_is_one_line_that_names_what_came_and_what_was_expected(
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "run 31", "publish", "list", "claims", "site", "sweep", "train ptb --preset smoke"],
+    [
+        "run",
+        "run 31",
+        "publish",
+        "list",
+        "claims",
+        "site",
+        "sweep",
+        "plan",
+        "train ptb --preset smoke",
+    ],
 )
 def test_outside_a_checkout_it_says_where_it_looked(main, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
@@ -165,7 +196,7 @@ def test_measure_itself_refuses_what_it_cannot_do():
 
 
 def test_help_shows_examples_and_choices(main, capsys):
-    for command in ("run", "publish", "sweep", "train", "list", "time", "claims", "site", "data"):
+    for command in COMMANDS:
         with pytest.raises(SystemExit) as end:
             main(f"{command} --help")
         said = capsys.readouterr().out
@@ -217,7 +248,7 @@ def test_a_task_is_trained_where_its_notebook_reads_it_and_goes_on(main, monkeyp
         }
     assert main(f"{line} --cell gru --notebook 32b")[0] == 0
     assert len([*(tmp_path / "runs/smoke/32b_gru/runs").glob("copy_gru_-_smoke_s*.csv")]) == 2
-    with locked(folder / "copy_lstm_-_smoke.lock"):
+    with locked(folder / "copy_lstm_-_smoke_s3.lock"):
         code, _, err = main(line)
         assert code == 2 and "another process is training this run" in err and err.count("\n") == 1
     (folder / "copy_lstm_-_smoke_s2+3.safetensors").write_bytes(b"damaged")

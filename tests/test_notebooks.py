@@ -268,6 +268,21 @@ def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     assert not list((tmp_path / "notebooks").glob("*.ipynb")), "run must not touch the book"
 
 
+def test_each_of_several_notebooks_has_a_gpu_to_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "visible_gpus", lambda: ["4", "7"])
+    parameters = '# %% tags=["parameters"]\ndevice: str = "cpu"  # of this notebook\n'
+    cell = "import os\nprint('on', os.environ.get('CUDA_VISIBLE_DEVICES'))"
+    for name in ("20_one", "21_two"):
+        toy(tmp_path, name, f"{cell}\nimport time; time.sleep(2)", parameters=parameters)
+    monkeypatch.chdir(tmp_path)
+    outputs = [tmp_path / f"runs/exact/notebooks/{name}.ipynb" for name in ("20_one", "21_two")]
+    assert main(["run", "--jobs", "2"]) == 0
+    assert {re.search(r"on (\w+)", path.read_text())[1] for path in outputs} == {"4", "7"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert main(["run", "20", "--jobs", "1", "-p", "device=cpu"]) == 0
+    assert "on None" in outputs[0].read_text()
+
+
 def test_run_passes_what_is_declared_and_counts_verdicts(tmp_path, monkeypatch, capsys):
     declared = (
         '# %% tags=["parameters"]\npreset: str = "laptop"  # …\nrecompute: bool = False  # …\n'

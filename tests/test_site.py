@@ -149,7 +149,7 @@ def test_what_a_page_shows_runs(page, monkeypatch):
 def test_every_command_a_page_shows_is_one():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES.rglob("*.md"))
     lines = re.findall(
-        r"(?:bin/|`|-m )urgates ((?:run|train|sweep|data|time|publish)\b[^`\n]*)", text
+        r"(?:bin/|`|-m )urgates ((?:run|train|sweep|plan|data|time|publish)\b[^`\n]*)", text
     )
     assert len(lines) > 8
     for line in lines:

@@ -586,7 +586,7 @@ def test_full_disk_under_the_checkpoint(tmp_path, whole_csv, monkeypatch):
 
 def test_two_processes_do_not_train_the_same_run(tmp_path):
     with (
-        locked(tmp_path / "copy_lstm_UR_smoke.lock"),
+        locked(tmp_path / "copy_lstm_UR_smoke_s1.lock"),
         pytest.raises(RuntimeError, match="another process is training this run"),
     ):
         quiet(TINY, "lstm", "UR", (1, 2), tmp_path)

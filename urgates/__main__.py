@@ -1,6 +1,6 @@
 """The command `urgates` (also `python -m urgates`): the notebooks, timings, claims and data.
 
-Thin: what it does is in urgates.lab (runner.py, claims.py, timing.py, tasks/data.py), which is
+Thin: what it does is in urgates.lab (runner.py, claims.py, sweep.py, timing.py …), which is
 imported only when a command needs it: help and wrong usage (urgates.lab.arguments) are answered at
 once, and the slim package works without the extra [lab].
 """
@@ -103,19 +103,61 @@ def _list(_: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     places.find()  # or there is no checkout to train in
+    from urgates.lab import executors, sweep
+
+    root, queue = places.checkout(), _queue(options)
+    if options.status:
+        table = sweep.table(queue, root)
+        print(table.round(2).to_string(index=False, na_rep="?"))
+        print(f"{(table.state == 'done').sum()} of {len(table)} done; '?': nothing measured yet")
+        return 0
+    if options.preset:
+        queue = sweep.stacks(queue, root, options.models or 0)
+    own = options.address or (options.jobs > 1 and executors.here_is_ray())
+    how = {"engine": options.engine or ("ray" if own else "processes")}
+    how |= {"address": options.address, "share": options.gpus}
+    minutes = options.limit_minutes or 0.0
+    return int(sweep.work(queue, root, jobs=options.jobs, minutes=minutes, **how) > 0)
+
+
+def _queue(options: argparse.Namespace) -> list:
+    """The trainings that a sweep is about: what tasks take at a preset, or (part of) the queue."""
     from urgates.lab import sweep
 
+    if options.preset:
+        if not options.tasks:
+            raise ValueError("TASK must be given with --preset, got none")
+        home = places.find([options.notebook])[0].stem if options.notebook else ""
+        return sweep.wanted(options.tasks, options.preset, options.cell or "lstm", home)
+    for name in ("cell", "notebook", "models"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} must be given with --preset, got no preset")
     queue = [t for t in sweep.QUEUE if not options.tasks or t.job.protocol.task in options.tasks]
     if not queue:
         known = ", ".join(dict.fromkeys(t.job.protocol.task for t in sweep.QUEUE))
         raise ValueError(f"tasks must be among {known}, got {', '.join(options.tasks)}")
-    root = places.checkout()
-    if not options.status:
-        failed = sweep.work(queue, root, jobs=options.jobs, minutes=options.limit_minutes or 0.0)
-        return int(failed > 0)
-    table = sweep.table(queue, root)
-    print(table.round(2).to_string(index=False, na_rep="?"))
-    print(f"{(table.state == 'done').sum()} of {len(table)} done; '?': nothing measured yet")
+    return queue
+
+
+def _plan(options: argparse.Namespace) -> int:
+    places.find()  # or there is no checkout to plan for
+    from functools import partial
+
+    from urgates.gates import gate
+    from urgates.lab import plans
+    from urgates.lab.devices import choose_device, device_name
+
+    chosen = {gate(name).name for name in options.gates or ()}
+    queue = [t for t in _queue(options) if not chosen or t.job.gate in chosen]
+    device, root, most = choose_device(options.device), places.checkout(), options.models or 0
+    measure = partial(plans.step_seconds, device=device, steps=options.steps)
+    stacks = plans.plan(queue, root, measure, most=most)
+    table = plans.by_gate(stacks)
+    print(table.to_string(index=False, na_rep="?", float_format="{:.3g}".format))
+    hours = {n: plans.hours_on(stacks.hours.fillna(0), n) for n in (1, 2, 8, 64)}
+    said = ", ".join(f"{spent:.1f} h on {n}" for n, spent in hours.items())
+    unknown = f"; {stacks.hours.isna().sum()} unknown" * bool(stacks.hours.isna().any())
+    print(f"{device_name(device)}: {len(stacks)} stacks, {said} such processes{unknown}")
     return 0
 
 
@@ -144,9 +186,14 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _claims(_: argparse.Namespace) -> int:
+def _claims(options: argparse.Namespace) -> int:
     places.find()  # or there is no checkout to speak of
-    print(_refresh_readme())
+    if options.diff is None:
+        print(_refresh_readme())
+    else:
+        from urgates.lab.book import changes
+
+        print(changes.moved(options.diff, places.checkout()))
     return 0
 
 
@@ -215,8 +262,8 @@ def _data(options: argparse.Namespace) -> int:
 
 
 ACTIONS: dict[str, Action] = {
-    "run": _run, "publish": _publish, "sweep": _sweep, "train": _train, "list": _list,
-    "time": _time, "claims": _claims, "links": _links, "site": _site, "data": _data,
+    "run": _run, "publish": _publish, "sweep": _sweep, "plan": _plan, "train": _train,
+    "list": _list, "time": _time, "claims": _claims, "links": _links, "site": _site, "data": _data,
 }  # fmt: skip
 
 

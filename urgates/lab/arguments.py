@@ -22,6 +22,16 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
+
+
 def _several(kind: Callable = str) -> Callable[[str], list]:
     """Reads values joined by commas, each once."""
 
@@ -77,12 +87,23 @@ parameters of the notebooks that train (-p NAME=VALUE; others are in a notebook'
                      one process uses one GPU
   limit_minutes=600  stop training after so long, with a checkpoint; the same command goes on
 """
+_SWEEP = """examples:
+  urgates sweep --status
+  nice -n 19 urgates sweep copy forgetting
+  urgates sweep table2 --preset paper --gpus 0.5 --jobs 8
+  urgates sweep copy adding --preset paper --address 10.0.0.1:6379
+
+Interrupt it whenever you like; the same line goes on. `urgates publish` takes over what is
+finished, once it lies in figures/<notebook>/runs/.
+"""
 _EXAMPLES = {
     "run": _RUN,
     "publish": "examples:\n  urgates publish 31\n  urgates publish --jobs 1",
-    "sweep": "examples:\n  urgates sweep --status\n  nice -n 19 urgates sweep copy forgetting\n\n"
-    "Interrupt it whenever you like; the same line goes on. `urgates publish` takes over what is\n"
-    "finished, once it lies in figures/<notebook>/runs/.",
+    "sweep": _SWEEP,
+    "plan": "examples:\n  urgates plan\n  urgates plan fig3 --preset paper --device cuda\n"
+    "  urgates plan pmnist --preset paper --gates UR,- --models 4\n\n"
+    "Nothing is stored. A stack is trained by one process; hours for several are those of stacks\n"
+    "begun in this order, each where a process is free.",
     "train": "examples:\n  urgates train ptb --preset laptop --gate UR --seeds 1,2,3\n"
     "  urgates train copy --preset paper --gate - --device cuda:1 --limit-minutes 600\n"
     "  torchrun --nproc-per-node 8 -m urgates train wikitext103 --preset paper\n\n"
@@ -91,7 +112,7 @@ _EXAMPLES = {
     "list": "example:\n  urgates list",
     "time": "examples:\n  urgates time --gates UR,- --hidden 64,256\n"
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
-    "claims": "example:\n  urgates claims",
+    "claims": "examples:\n  urgates claims\n  urgates claims --diff main",
     "links": "example:\n  urgates links",
     "site": "examples:\n  urgates site\n  urgates site --out ~/public_html/urgates\n\n"
     "It needs the extra [site]. Dead links, requests to other hosts and pages of more than 2 MB\n"
@@ -121,17 +142,14 @@ def _parser(actions: Mapping[str, Action]) -> _Parser:
     for sub in (run, publish):
         sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="e.g. 31; default: all")
         sub.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
-    sweep = command("sweep", "train what the book still wants to know, in order of worth")
-    sweep.add_argument("tasks", nargs="*", metavar="TASK", help="e.g. copy; default: all")
-    sweep.add_argument("--status", action="store_true", help="only tell what is done and left")
-    sweep.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
-    sweep.add_argument(
-        "--limit-minutes", type=_whole, metavar="N", help="stop each training after N minutes"
-    )
+    _add_sweep(command("sweep", "train what the book still wants to know, or all that tasks take"))
+    _add_plan(command("plan", "measure steps on this device: hours until all that is left is done"))
     _add_train(command("train", "train one task, or go on, where a notebook reads it"))
     command("list", "the notebooks, and which presets have stored runs")
     _add_time(command("time", "time layers turn about with torch's of the same size"))
-    command("claims", "print the scoreboard and refresh README.md's part of it")
+    claims = command("claims", "print the scoreboard and refresh README.md's part of it")
+    text = "tell instead which verdicts and numbers have moved since a revision of git"
+    claims.add_argument("--diff", metavar="REV", help=text)
     command("links", "write neighbours and verdicts below the title of every notebook")
     site = command("site", "make the book as a static site that needs no network")
     site.add_argument("--out", metavar="DIR", help="where to (default: runs/site)")
@@ -154,6 +172,42 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
         "-p", "--parameter", metavar="NAME=VALUE", type=_pair, action="append", default=[],
         help="any other parameter of the notebooks, e.g. -p gates=UR,R",
     )  # fmt: skip
+
+
+def _add_sweep(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "tasks", nargs="*", metavar="TASK", help="e.g. copy, or table2; default: the whole queue"
+    )
+    sub.add_argument("--status", action="store_true", help="only tell what is done and left")
+    _add_size(sub, "all that the tasks take at this size, rather than the queue")
+    sub.add_argument("--jobs", type=_whole, default=2, help="so many side by side (default 2)")
+    sub.add_argument(
+        "--engine", type=_one_of("processes", "ray"), metavar="{processes,ray}",
+        help="default: ray, where it is installed and there is more than one job",
+    )  # fmt: skip
+    sub.add_argument("--address", default="", help="HOST:PORT of a Ray cluster, in --jobs' place")
+    sub.add_argument("--gpus", type=_positive, metavar="X", help="of a training (default 1)")
+    sub.add_argument(
+        "--limit-minutes", type=_whole, metavar="N", help="stop each training after N minutes"
+    )
+
+
+def _add_plan(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("tasks", nargs="*", metavar="TASK", help="e.g. copy, or table2 (see sweep)")
+    _add_size(sub, "plan for all that the tasks take at this size, rather than for the queue")
+    sub.add_argument("--gates", type=_several(), help="only these, joined by commas")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    sub.add_argument("--steps", type=_whole, default=3, help="so many are timed (default 3)")
+
+
+def _add_size(sub: argparse.ArgumentParser, text: str) -> None:
+    sub.add_argument(
+        "--preset", type=_one_of(*places.PRESETS),
+        metavar=f"{{{','.join(places.PRESETS)}}}", help=text,
+    )  # fmt: skip
+    sub.add_argument("--models", type=_whole, metavar="N", help="at most N in a stack")
+    sub.add_argument("--cell", help="lstm (default), gru, …")
+    sub.add_argument("--notebook", help="whose runs they are (default: of the one that reads them)")
 
 
 def _add_train(sub: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """Where numbers are computed: "auto", "cpu", "cuda" or "cuda:N"."""
 
+import os
+
 import torch
 
 from urgates.checks import refusal
@@ -21,3 +23,9 @@ def choose_device(device: str) -> str:
 def device_name(device: str) -> str:
     """ "CPU", or the name of the GPU."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+
+
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU that there is for this process."""
+    count, known = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return known.split(",")[:count] if known else [str(number) for number in range(count)]

@@ -1,27 +1,35 @@
-"""The queue: trainings in order of worth, resumable at any moment, one process a core.
+"""Sweeps: many trainings, resumable at any moment, on one machine or on a cluster.
 
-`QUEUE` lists what the book still wants to know, the most telling first. Every training is a run
-like any other, below `runs/<preset>/<notebook>/`: stop it whenever you like, start it again and it
-goes on; `urgates publish` takes over what is there.
+`QUEUE` lists what the book still wants to know, the most telling first; `wanted` lists what tasks
+or tables take at a preset. Every training is a run like any other, below
+`runs/<preset>/<notebook>/`: stop it whenever you like, start it again and it goes on;
+`urgates publish` takes over what is there.
 """
 
+import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
-from urgates.lab.experiments import protocol
+from urgates.checks import choice
+from urgates.lab.executors import execute
+from urgates.lab.experiments import PROTOCOLS, protocol
+from urgates.lab.experiments.tables import TABLES, part
 from urgates.lab.jobs import Job
+from urgates.lab.progress import Progress
 from urgates.lab.store.files import read_json
 from urgates.lab.store.stored import met_goal
-from urgates.lab.train import execute, train
+from urgates.lab.train import remaining, survey, train
 
 _TOLD = {"status": str, "steps": int, "wall_seconds": int | float}
 SOLVED = 0.01  # of the baseline's loss: nothing is left to learn
+_PATIENCE = 20.0  # seconds for what a killed sweep was training to end, too
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,10 @@ class Training:
         return "done" if done else "begun", records[0]["steps"], records[0]["wall_seconds"]
 
     def run(self, root: Path, limit_minutes: float = 0.0) -> None:
-        """Train it, or go on."""
-        train(self.job, self.folder(root), limit_minutes=limit_minutes, progress=False)
+        """Train it, or go on; it may have come to its end since somebody asked for it."""
+        if self.state(root)[0] != "done":
+            how = {"limit_minutes": limit_minutes, "patience": _PATIENCE}
+            train(self.job, self.folder(root), progress=False, **how)
 
 
 def each(
@@ -72,20 +82,102 @@ def each(
     return trainings
 
 
-def work(queue: Sequence[Training], root: Path, *, jobs: int = 2, minutes: float = 0.0) -> int:
+def wanted(
+    words: Iterable[str], preset: str, cell: str = "lstm", notebook: str = ""
+) -> list[Training]:
+    """All that tasks, or tables of the paper, take at a preset: a training for each task and gate.
+
+    ValueError for a word that is neither.
+    """
+    found: dict[tuple, Training] = {}
+    for word in words:
+        choice("task", word, [*TABLES, *dict.fromkeys(task for task, _ in PROTOCOLS)])
+        if word not in TABLES:
+            protocol(word, preset)  # or it says which presets there are
+        for one in TABLES.get(word) or [part(word, cell, notebook)]:
+            for job in one.jobs(preset):
+                found.setdefault((one.notebook, job.key), Training(one.notebook, job))
+    return list(found.values())
+
+
+def stacks(
+    trainings: Iterable[Training], root: Path, most: int = 0, *, aside: bool = True
+) -> list[Training]:
+    """What is left of them, as stacks of at most so many models (0: of all that can be together).
+
+    Those that were begun go on as they are; runs of an earlier protocol are moved aside, or not.
+    """
+    found = []
+    for training in trainings:
+        left = remaining(training.job, training.folder(root), aside)
+        begun = survey(training.job, training.folder(root)).begun
+        for job in left:
+            found += [
+                replace(training, job=j) for j in _split(job, 0 if job.key in begun else most)
+            ]
+    return found
+
+
+def _split(job: Job, most: int) -> list[Job]:
+    """A job as jobs of at most so many models: all seeds of some rates, or some seeds of a rate."""
+    if not most or len(job.models) <= most:
+        return [job]
+    seeds, rates = len(job.seeds), job.rates or (job.protocol.lr,)
+    few, some = min(most, seeds), max(most // seeds, 1)
+    return [
+        replace(job, seeds=job.seeds[s : s + few], rates=rates[r : r + some])
+        for r in range(0, len(rates), some)
+        for s in range(0, seeds, few)
+    ]
+
+
+class _Steps(Progress):
+    """How far a queue is, as its records tell wherever they are written."""
+
+    def __init__(self, queue: Sequence[Training], root: Path):
+        super().__init__()
+        self.queue, self.root, self.start = queue, root, time.monotonic()
+        self.before = self.steps()[0]
+
+    def steps(self) -> tuple[int, int]:
+        """Steps made and wanted, each model's."""
+        made = of = 0
+        for training in self.queue:
+            (state, steps, _), models = training.state(self.root), len(training.job.models)
+            of += models * (steps if state == "done" else training.steps)
+            made += models * min(steps, training.steps)
+        return made, of
+
+    def __str__(self) -> str:
+        made, of = self.steps()
+        new, seconds = made - self.before, time.monotonic() - self.start
+        left = f"{seconds * (of - made) / new / 3600:.2f} h" if new else "unknown time"
+        return f"{made / max(of, 1):.0%} of {of:,} steps, {left} left"
+
+
+def work(
+    queue: Sequence[Training], root: Path, *, jobs: int = 2, minutes: float = 0.0, **how
+) -> int:
     """Train what is left of the queue, `jobs` processes of one thread each; how many failed.
 
     Each is stopped after `minutes` (0: never), to go on when the queue is worked on again. An
-    error in one does not stop the others: it is printed.
+    error in one does not stop the others: it is printed. `how` says where, to `execute`.
     """
     left = [training for training in queue if training.state(root)[0] != "done"]
+    bar = tqdm(unit="step", disable=None)
 
     def told(k: int, error: Exception | None) -> None:
         if error:
             traceback.print_exception(error)
-        print(f"{left[k].job.key.stem}: {left[k].state(root)[0]}", flush=True)
+        nonlocal ended
+        ended += 1
+        word = f"{left[k].job.key.stem}: {left[k].state(root)[0]}"
+        tqdm.write(f"{word}; {ended} of {len(left)} trainings, {steps}")
 
-    errors = execute([partial(training.run, root, minutes) for training in left], jobs, told)
+    ended = 0
+    with bar, _Steps(left, root) as steps, steps.shown(bar):
+        calls = [partial(training.run, root, minutes) for training in left]
+        errors = execute(calls, jobs, told, **how)
     return sum(error is not None for error in errors)
 
 

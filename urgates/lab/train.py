@@ -1,4 +1,4 @@
-"""Training: what is left to train, the loop that drives a learner and its record, who executes it.
+"""Training: what is left to train, and the loop that drives a learner and its record.
 
 A run is a CSV of scores and a JSON of provenance; a killed run resumes from its checkpoint and
 ends with the very bytes it would have ended with.
@@ -10,15 +10,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
+from urgates.lab.executors import execute
 from urgates.lab.jobs import Job, RunKey
 from urgates.lab.learners import Learner, learner, workers
 from urgates.lab.learners.language import LanguageModel
@@ -48,6 +47,7 @@ def train(
     progress: bool = True,
     checkpoint_seconds: float = 60.0,
     make: Callable[[Job, str], Learner] = learner,
+    patience: float = 0.0,
 ) -> None:
     """Train the models of a job as one stack, or go on where they were interrupted.
 
@@ -55,6 +55,7 @@ def train(
     stops in time, with status "partial"; the same call then goes on. So do the job's own limits;
     the JSON then says why it stopped. `progress` shows a bar on a terminal and a line per tenth
     elsewhere. `make` builds the learner, where it is not the protocol's in this process.
+    `patience` is how many seconds another process that trains this stack has to end.
 
     Raises RuntimeError if another process trains this stack, CheckpointError or ValueError for
     files that cannot be resumed, OSError if the disk is full; nothing complete is lost by either.
@@ -64,8 +65,9 @@ def train(
     folder, p, name = Path(folder), job.protocol, job.key.stem
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * (limit_minutes or float("inf"))
-    lock = locked(folder / f"{job.group.stem}.lock")
-    with lock, _interrupts() as interrupts, ExitStack() as closing:
+    with _interrupts() as interrupts, ExitStack() as closing:
+        for key in sorted(job.runs):
+            closing.enter_context(locked(folder / f"{key.stem}.lock", patience=patience))
         models = make(job, device)
         record = Record(models, job, folder)
         closing.callback(record.close)
@@ -247,6 +249,14 @@ def put_aside(job: Job, folder: Path, digest: str) -> None:
     print(f"{job.group.stem}: the protocol has changed; earlier runs are now in {aside}")
 
 
+def remaining(job: Job, folder: Path, aside: bool = True) -> list[Job]:
+    """The stacks left of a job; runs of an earlier protocol, if any, are moved aside (or not)."""
+    stored = survey(job, folder)
+    if stored.stale and aside:
+        put_aside(job, folder, stored.stale)
+    return plan(job, Stored() if stored.stale else stored)
+
+
 def run_missing(
     jobs: Iterable[Job],
     folder: Path,
@@ -263,11 +273,7 @@ def run_missing(
     """
     calls = []
     for job in jobs:
-        stored = survey(job, folder)
-        if stored.stale:
-            put_aside(job, folder, stored.stale)
-            stored = Stored()
-        steps, left = job.protocol.steps, plan(job, stored)
+        steps, left = job.protocol.steps, remaining(job, folder)
         for stack in left or [job]:
             tell(stack.key.stem, 0 if left else steps, steps, planned=True)
         calls += [
@@ -285,41 +291,3 @@ def _train_until(job: Job, folder: Path, device: str, deadline: float, progress:
     if minutes > 0:
         limit = 0.0 if minutes == float("inf") else minutes
         train(job, folder, device, limit_minutes=limit, progress=progress)
-
-
-# ------------------------------------------------------------------ who executes it
-
-
-def execute(
-    calls: Sequence[Callable[[], None]],
-    workers: int = 1,
-    told: Callable[[int, Exception | None], None] = lambda k, error: None,
-) -> list[Exception | None]:
-    """Make all calls, here or in so many processes of one thread each; the error of each, or None.
-
-    `told` hears of each as it ends. Ctrl-C lets those that train save, begins no others, and is
-    raised.
-    """
-    errors: list[Exception | None] = [None] * len(calls)
-    if workers == 1 or len(calls) < 2:
-        for k, call in enumerate(calls):
-            try:
-                call()
-            except Exception as error:
-                errors[k] = error
-            told(k, errors[k])
-        return errors
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the new processes when torch starts there
-    with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = {pool.submit(call): k for k, call in enumerate(calls)}
-        try:
-            for future in as_completed(futures):
-                k, error = futures[future], future.exception()
-                if isinstance(error, KeyboardInterrupt):
-                    raise error
-                errors[k] = error
-                told(k, error)
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return errors

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
+from queue import SimpleQueue
 
 import papermill
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
@@ -28,7 +30,7 @@ from urgates.lab.book.bench import check_settings
 from urgates.lab.book.claims import read_claims
 from urgates.lab.book.notebooks import EXACT, declared, read, stamped
 from urgates.lab.book.publishing import adopt_runs, figure_files, land, publish, staged
-from urgates.lab.devices import choose_device, device_name
+from urgates.lab.devices import choose_device, device_name, visible_gpus
 from urgates.lab.progress import Progress
 from urgates.lab.store.files import locked, owned
 
@@ -64,6 +66,8 @@ def run(
     progress: Progress | None = None,
 ) -> list[Report]:
     """Execute notebooks side by side, a line for each; one that fails does not stop the others.
+
+    Where there are several GPUs, each has one to itself, as long as there are so many.
 
     Args:
         scripts: of one checkout, `root/notebooks/NN_name.py`.
@@ -106,6 +110,13 @@ class _Execution:
     publishing: bool = False
     kernels: dict[str, set[int]] = field(default_factory=dict)  # process ids, by notebook
     stopping: bool = False
+    gpus: SimpleQueue = field(default_factory=SimpleQueue)  # which one a notebook may take next
+
+    def __post_init__(self):
+        device = str(self.parameters.get("device", "auto"))
+        there = visible_gpus() if device in ("auto", "cuda") else []
+        for gpu in islice(cycle(there or [""]), self.jobs):
+            self.gpus.put(gpu)
 
     def reports(self) -> list[Report]:
         """Execute them all."""
@@ -138,13 +149,16 @@ class _Execution:
             bar.set_postfix_str(script.stem, refresh=False)
             self.progress.cells(bar)
 
+        gpu = self.gpus.get()
         try:
-            self._attend(report, script, on_cell=on_cell, printed=_LastLine(bar, script.stem))
+            line = _LastLine(bar, script.stem)
+            self._attend(report, script, gpu, on_cell=on_cell, printed=line)
         except papermill.PapermillExecutionError as error:
             reason = error.evalue.strip().split("\n")[0]
             report.error = f"In [{error.exec_count}] of {report.output}: {error.ename}: {reason}"
         except Exception as error:  # a dead kernel, a full disk: the summary says so
             report.error = f"{type(error).__name__}: {error}"
+        self.gpus.put(gpu)
         self.kernels.pop(script.stem, None)
         if self.stopping and report.error:
             report.error = INTERRUPTED
@@ -153,15 +167,15 @@ class _Execution:
         bar.write(str(report))
         return report
 
-    def _attend(self, report: Report, script: Path, **shown) -> None:
-        """Execute one into its place below `runs/`, and publish it if that is wanted."""
+    def _attend(self, report: Report, script: Path, gpu: str, **shown) -> None:
+        """Execute one, on this GPU if any, into its place below `runs/`; publish it if wanted."""
         defaults = declared(read(script))
         given = {name: value for name, value in self.parameters.items() if name in defaults}
         root = script.parents[1]
         made, preset = _places(script, given, root)
         made.parent.mkdir(parents=True, exist_ok=True)
         env = {"OMP_NUM_THREADS": "1"} if min(self.jobs, len(self.scripts)) > 1 else {}
-        env |= self.progress.watch(script.stem)
+        env |= self.progress.watch(script.stem) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
         kernels = self.kernels.setdefault(script.stem, set())
         with locked(made.with_name(f"{made.name}.lock"), f"executing {script.stem} at {preset}"):
             for file in figure_files(owned(made, root / "runs")):

@@ -236,11 +236,14 @@ def _previous(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path, doing: str = "training this run"):
-    """Hold a lock that the system drops when the process ends; BusyError if another has it."""
+def locked(path: Path, doing: str = "training this run", patience: float = 0.0):
+    """Hold a lock that the system drops when the process ends.
+
+    BusyError if another has it for more than `patience` seconds.
+    """
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise BusyError(
             f"another process is {doing} (it holds {path}): wait for it, or end it"
