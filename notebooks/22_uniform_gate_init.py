@@ -182,7 +182,8 @@ bench.save(fig, "timescale_microscope", data=microscope, paper="Prop. 1")
 # %% [markdown]
 # **Move it yourself.** Which bias reaches Copy's 500 steps, and what do all units of such a layer
 # then see of the last ten? What does a larger layer add to a uniform start? On the right is
-# the mean over units of what each has kept: a uniform layer forgets like $1/(k+1)$ until about $k = H$.
+# the mean over units of what each has kept: a uniform layer forgets like $1/(k+1)$ until about
+# $k = H$.
 
 # %%
 twin_figures.starts()
