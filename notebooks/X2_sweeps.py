@@ -22,7 +22,7 @@
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | four small models trained in three ways, in a minute | any CPU |
-# | laptop | eight models of Copy, three ways, twice each; some minutes | two CPU cores |
+# | laptop | eight models of Copy, three ways; some minutes | two CPU cores |
 # | paper | the same at the paper's size | a machine with GPUs |
 
 # %% [markdown]
@@ -109,7 +109,7 @@ show_source(execute)
 # two stacks in two processes, whose start counts.
 
 # %%
-SIZES = {"smoke": (4, 20, 1), "laptop": (8, 120, 2), "paper": (8, 400, 3)}  # models, steps, rounds
+SIZES = {"smoke": (4, 20, 1), "laptop": (8, 1_000, 1), "paper": (8, 400, 3)}  # models, steps, rounds
 ladder = bench.timings("ladder", measure=lambda: sweep_costs.ladder(preset, *SIZES[preset]))
 print(ladder[["rung", "processes", "seconds", "per_model"]].round(2).to_string(index=False))
 
