@@ -19,7 +19,7 @@
 #
 # [← F5](F5_fast_gate.ipynb) ·
 # [home](00_start_here.ipynb) ·
-# [X3 →](X3_in_torchs_place.ipynb)
+# [X2 →](X2_sweeps.ipynb)
 #
 # **Can every gate be as fast as the plain LSTM that comes with torch?**
 #

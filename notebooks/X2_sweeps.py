@@ -17,6 +17,10 @@
 # %% [markdown]
 # # §X.2 Sweeps
 #
+# [← X1](X1_kernels.ipynb) ·
+# [home](00_start_here.ipynb) ·
+# [X3 →](X3_in_torchs_place.ipynb)
+#
 # **How do hundreds of trainings get done, on a laptop or a cluster, whatever is killed meanwhile?**
 #
 # | preset | what you get | where |

@@ -17,7 +17,7 @@
 # %% [markdown]
 # # In torch's place
 #
-# [← X1](X1_kernels.ipynb) ·
+# [← X2](X2_sweeps.ipynb) ·
 # [home](00_start_here.ipynb) ·
 # [X4 →](X4_your_own_gate.ipynb)
 #
