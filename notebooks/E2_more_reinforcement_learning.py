@@ -29,7 +29,7 @@
 # |---|---|---|
 # | smoke | games of a dozen steps, every cell in less than a minute; decides nothing | any CPU |
 # | laptop | the grid game with 60 steps; stored runs, cost at the end | two CPU cores |
-# | (paper's) | H 64 (256), N 30 (450), 3,000 steps (41,700), batch 64 (16) | |
+# | (paper's) | H 64 (256), N 30 (450), 6,000 steps (41,700), batch 64 (16) | |
 # | paper | games of up to 600 steps, agents of the released sizes | a GPU |
 
 # %% [markdown]

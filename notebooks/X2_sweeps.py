@@ -113,7 +113,8 @@ show_source(execute)
 # two stacks in two processes, whose start counts.
 
 # %%
-SIZES = {"smoke": (4, 20, 1), "laptop": (8, 1_000, 1), "paper": (8, 400, 3)}  # models, steps, rounds
+# models, steps, rounds
+SIZES = {"smoke": (4, 20, 1), "laptop": (8, 1_000, 1), "paper": (8, 400, 3)}
 ladder = bench.timings("ladder", measure=lambda: sweep_costs.ladder(preset, *SIZES[preset]))
 print(ladder[["rung", "processes", "seconds", "per_model"]].round(2).to_string(index=False))
 
