@@ -234,7 +234,7 @@ def test_interrupted_jobs_do_not_begin_others(tmp_path, monkeypatch):
 
     monkeypatch.setattr("urgates.lab.train._train_until", interrupted)
     monkeypatch.setattr(
-        "urgates.lab.train.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(max_workers=1)
+        "urgates.lab.executors.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1)
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     jobs = [Job(TINY, "lstm", gate) for gate in GATES]
