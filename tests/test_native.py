@@ -177,9 +177,8 @@ def test_strides_do_not_matter(name):
     assert all(torch.equal(broadcast[k], dense[k]) for k in dense)
 
 
-def test_repeats_bit_for_bit_whatever_the_threads():
-    r = Recurrence("lstm", urgates.gate("OR"))
-    args, cotangents = problem(r, 3, 20, 17, 24)
+def repeats(r, args, cotangents):
+    """The kernel's numbers are the same again, and those that are no sums with other threads."""
     before = torch.get_num_threads()
     try:
         runs = []
@@ -193,6 +192,11 @@ def test_repeats_bit_for_bit_whatever_the_threads():
             if name not in ("w_x", "b", "w_h"):  # sums over the batch, in as many parts as threads
                 assert torch.equal(run[name], runs[0][name]), name
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_repeats_bit_for_bit_whatever_the_threads():
+    r = Recurrence("lstm", urgates.gate("OR"))
+    repeats(r, *problem(r, 3, 20, 17, 24))
 
 
 @cells

@@ -8,7 +8,7 @@ import copy
 
 import pytest
 import torch
-from test_native import SIZES, cells, ours, problem, truth
+from test_native import SIZES, cells, ours, problem, repeats, truth
 from tolerances import RATIO, assert_close
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -81,20 +81,7 @@ def test_cell_states_and_the_stash_are_float32_and_a_state_creeps_on():
 
 def test_repeats_bit_for_bit_whatever_the_threads():
     r = Recurrence("lstm", urgates.gate("OR"))
-    args, cotangents = low(r, 3, 20, 17, 24)
-    before = torch.get_num_threads()
-    try:
-        runs = []
-        for threads in (1, 1, 2, 5):
-            torch.set_num_threads(threads)
-            runs.append(ours(r, args, cotangents))
-    finally:
-        torch.set_num_threads(before)
-    for run in runs[1:]:
-        for name in runs[0]:
-            if name not in ("w_x", "b", "w_h"):  # sums over the batch, in as many parts as threads
-                assert torch.equal(run[name], runs[0][name]), name
-    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    repeats(r, *low(r, 3, 20, 17, 24))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
