@@ -49,7 +49,7 @@ MUTATIONS = {
         "gates.py", "pair = pair[::-1]", "pair = pair", "gates", "ordered"
     ),
     "chrono draws beyond its longest memory": Mutation(
-        "starts.py", "(1 + draw * (t_max - 2))", "(1 + draw * (t_max - 1))", "gates", "chrono"
+        "starts.py", "1 + draw * (t_max - 2)", "1 + draw * (t_max - 1)", "gates", "chrono"
     ),
     # how layers start
     "uniform start within C/H": Mutation(
