@@ -97,7 +97,8 @@ class _RNN(Gated):
         """The input in the dtype to compute in: the weights', or that of autocast."""
         if checks.autocasting(x):
             low = x.to(torch.get_autocast_dtype(x.device.type))
-            if self._mixed(low) and kernels.choose(self._kernel, self.recurrence, low) == "triton":
+            there = self._kernel == "triton" or x.device.type != "cpu"  # else nothing is compiled
+            if there and kernels.choose(self._kernel, self.recurrence, low) == "triton":
                 return low
         return x.to(self.weight_hh_l0.dtype)
 

@@ -84,6 +84,11 @@ WEIGHT_INITS = {
 }
 
 
+def truncated(w: Tensor, std: float) -> None:
+    """Draw a normal deviation in place, cut at two of them, from torch's generator."""
+    nn.init.trunc_normal_(w, std=std, a=-2 * std, b=2 * std)
+
+
 @torch.no_grad()
 def weights(kind: str, w_x: Tensor, w_h: Tensor) -> None:
     """Draw input weights [rows, I] and state weights [rows, H] in place, from torch's generator.
@@ -99,4 +104,4 @@ def weights(kind: str, w_x: Tensor, w_h: Tensor) -> None:
             nn.init.normal_(w, std=(2 / joint) ** 0.5)
         else:
             std = (w.shape[-1] if kind == "fan-in" else joint) ** -0.5
-            nn.init.trunc_normal_(w, std=std, a=-2 * std, b=2 * std)
+            truncated(w, std)

@@ -29,6 +29,7 @@ from urgates.lab.tasks import Score
 from urgates.lab.tasks.base import draws
 from urgates.lab.tasks.match import ACTIONS, SIGHT, Match
 from urgates.lab.tasks.rooms import BACKGROUND, PLAIN
+from urgates.starts import truncated
 
 _PIXELS = 3 * (2 * SIGHT + 1) ** 2
 _GROUND = PLAIN[BACKGROUND][0] / 255
@@ -126,7 +127,7 @@ def _start(layer: nn.Module) -> None:
         return
     turned = isinstance(layer, nn.ConvTranspose2d)
     std = (layer.weight[:, 0] if turned else layer.weight[0]).numel() ** -0.5
-    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    truncated(layer.weight, std)
     nn.init.zeros_(layer.bias)
 
 
