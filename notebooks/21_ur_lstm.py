@@ -257,11 +257,10 @@ for head, expected in zip(("f", "r"), dg, strict=True):
 print("derivatives for the kernels: equal to SymPy's above")
 
 # %% [markdown]
-# The rest of a cell's backward pass is written by hand, once in each kernel: the sigmoid's slope,
-# tanh, candidate and output gate, a GRU's reset product, cumax's sum and the chain through time
-# (`backward` in `urgates/kernels/eager.py`, and its like in `native.cpp` and `triton_loops.py`).
-# Tests hold all of it against autograd through the plain loop of `kernels/reference.py`; the
-# gradients that were compared above went through both parts.
+# So is the cell around the gate: from the same lines of Python, backwards (`urgates/tape.py`). By
+# hand, once in each kernel, are the sigmoid's slope $\sigma(1-\sigma)$, cumax's sums, the products
+# and the chain through time. Tests hold all of it against autograd through the plain loop of
+# `kernels/reference.py`; the gradients that were compared above went through both parts.
 
 # %% [markdown]
 # ## What the paper promises

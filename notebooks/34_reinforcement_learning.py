@@ -290,11 +290,7 @@ for score in ("area", "final"):
 # Lines are medians, bands reach from the lowest to the highest seed:
 
 # %%
-earn = {"walk": 0, "any\nsquare": 1, "remember\na walk": 3}  # of `chance.levels`
-levels = {
-    task: {word: chance.levels(runs.protocol.make_task()).iloc[k] for word, k in earn.items()}
-    for task, runs in groups.items()
-}
+levels = {task: match_figures.marks(runs) for task, runs in groups.items()}
 curves = {task: match.curves(runs) for task, runs in groups.items()}
 
 
@@ -323,42 +319,33 @@ panels("cores", "§3.4", "passive-rma", "passive-dnc")
 # %% [markdown]
 # ## The verdicts
 
-
 # %%
-def said(*tasks, score="area"):
-    medians = {task: tables[task].groupby("gate", sort=False)[score].median() for task in tasks}
-    return "; ".join(
-        f"{task}: " + ", ".join(f"{g.replace('-', 'LSTM')} {v:.2f}" for g, v in found.items())
-        for task, found in medians.items()
-    )
-
-
 all_four = [groups[task] for task in cells]
-bench.claim("G71", match.learns_best(tables.values()), f"area {said(*tables)}", all_four)
-basic = [task for task, cell in cells.items() if cell == "lstm"]
+bench.claim("G71", match.learns_best(tables.values()), match.medians(tables), all_four)
+basic = {task: tables[task] for task, cell in cells.items() if cell == "lstm"}
 some = [groups[task].only("-", "UR") for task in basic]
-bench.claim("G90", match.improves(tables[task] for task in basic), f"area {said(*basic)}", some)
-rma = groups["active-1-rma"].only("-", "UR")
-bench.claim("G93", match.improves([tables["active-1-rma"]]), f"area {said('active-1-rma')}", rma)
+bench.claim("G90", match.improves(basic.values()), match.medians(basic), some)
+rma = {"active-1-rma": tables["active-1-rma"]}
+some = groups["active-1-rma"].only("-", "UR")
+bench.claim("G93", match.improves(rma.values()), match.medians(rma), some)
 
 # %%
 guess = 1.05 * chance.levels(groups["active"].protocol.make_task())["choose at random"]
 alone = match.only_above(tables["active"], guess)
-bench.claim("G91", alone, f"final {said('active', score='final')}", groups["active"])
-with_apples = ("active-1", "active-1-rma")
-best = match.learns_best([tables[t] for t in with_apples], scores=("area", "final"))
-ours = f"final {said(*with_apples, score='final')}"
-bench.claim("G92", best, ours, [groups[task] for task in with_apples])
+ours = match.medians({"active": tables["active"]}, "final")
+bench.claim("G91", alone, ours, groups["active"])
+apples = {task: tables[task] for task in ("active-1", "active-1-rma")}
+best = match.learns_best(apples.values(), scores=("area", "final"))
+bench.claim("G92", best, match.medians(apples, "final"), [groups[task] for task in apples])
 
 # %%
+fig7 = [groups["passive"], groups["active"]]
 areas = [match.by_gate(tables[task]) for task in ("passive", "active")]
 order = [above(a.get(x, ()), a.get(y, ())) for a in areas for x, y in (("UR", "U"), ("U", "-"))]
-fig7 = [groups["passive"], groups["active"]]
 bench.claim("G94", all_of(*order), f"{order.count(True)} of 4, {order.count(False)} reversed", fig7)
 moved = match.reorders(tables["active"], tables["active-1"])
-bench.claim(
-    "G95", moved, f"area {said('active', 'active-1')}", [groups["active"], groups["active-1"]]
-)
+both = {task: tables[task] for task in ("active", "active-1")}
+bench.claim("G95", moved, match.medians(both), [groups[task] for task in both])
 
 # %% [markdown]
 # ## What gates keep through the distractor phase

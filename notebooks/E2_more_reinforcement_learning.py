@@ -157,11 +157,7 @@ for score in ("area", "final"):
 # Lines are medians, bands reach from the lowest to the highest seed:
 
 # %% tags=["hide-input"]
-earn = {"walk": 0, "any\nsquare": 1, "remember\na walk": 3}  # of `chance.levels`
-levels = {
-    task: {word: chance.levels(runs.protocol.make_task()).iloc[k] for word, k in earn.items()}
-    for task, runs in groups.items()
-}
+levels = {task: match_figures.marks(runs) for task, runs in groups.items()}
 curves = {task: match.curves(runs) for task, runs in groups.items()}
 fig, plotted = match_figures.learning(curves, levels)
 bench.save(fig, "fig10", data=plotted, paper="Fig. 10, reduced scale", runs=[*groups.values()])
@@ -172,22 +168,14 @@ bench.save(fig, "fig10", data=plotted, paper="Fig. 10, reduced scale", runs=[*gr
 # %% [markdown]
 # ## The verdicts
 
-
 # %%
-def said(score, *tasks):
-    medians = {task: tables[task].groupby("gate", sort=False)[score].median() for task in tasks}
-    return "; ".join(
-        f"{task}: " + ", ".join(f"{g.replace('-', 'LSTM')} {v:.2f}" for g, v in found.items())
-        for task, found in medians.items()
-    )
-
-
-both = ("active-5", "active-5-dnc")
-best = match.learns_best(tables[task] for task in both)
-bench.claim("G96", best, f"area {said('area', *both)}", [groups[task] for task in both])
+both = {task: tables[task] for task in ("active-5", "active-5-dnc")}
+best = match.learns_best(both.values())
+bench.claim("G96", best, match.medians(both), [groups[task] for task in both])
 guess = 1.05 * chance.levels(groups["active-5-dnc"].protocol.make_task())["choose at random"]
 alone = match.only_above(tables["active-5-dnc"], guess)
-bench.claim("G72", alone, f"final {said('final', 'active-5-dnc')}", groups["active-5-dnc"])
+dnc = {"active-5-dnc": tables["active-5-dnc"]}
+bench.claim("G72", alone, match.medians(dnc, "final"), groups["active-5-dnc"])
 
 # %%
 bench.cost(*groups.values())

@@ -47,7 +47,7 @@ import numpy as np
 import pandas as pd
 
 import urgates
-from urgates import GATES, kernels, symbolic
+from urgates import GATES, kernels, symbolic, tape
 from urgates.kernels import reference
 from urgates.lab import Bench, show_source
 from urgates.lab.book import time_figures
@@ -74,11 +74,14 @@ for name, reason in kernels.unavailable().items():
 show_source(reference.scan)
 
 # %% [markdown]
-# A gate is Python arithmetic. SymPy traces it, differentiates it and prints the C of the compiled
-# loop, so that a new gate needs no kernel of its own:
+# Gate and cell are Python arithmetic. SymPy reads a step out of it, goes through it backwards and
+# prints both into the compiled loop, so that a new gate needs no kernel of its own:
 
 # %%
 print(symbolic.c_statements(urgates.gate("UR"), urgates.gate("UR").heads, gradients=True))
+step = kernels.Recurrence("lstm", urgates.gate("UR"))
+for lines in (tape.forwards(step), tape.backwards(step)):
+    print("", symbolic.c_lines(lines.items()), sep="\n")
 
 # %% [markdown]
 # ## What must be done at least

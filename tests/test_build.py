@@ -13,7 +13,8 @@ import torch
 
 import urgates
 from urgates import kernels
-from urgates.kernels import build, native
+from urgates.kernels import native
+from urgates.kernels.native import build
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs owners of files")

@@ -12,8 +12,9 @@ import torch
 
 import urgates
 from urgates import kernels
-from urgates.kernels import memory, native
-from urgates.kernels.memory import Pool
+from urgates.kernels import native
+from urgates.kernels.native import memory
+from urgates.kernels.native.memory import Pool
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
 MB = 2**20
@@ -35,7 +36,7 @@ FAULTS = """
 import resource, torch, urgates
 from torch.func import functional_call, stack_module_state, vmap
 from urgates import kernels
-from urgates.kernels import memory
+from urgates.kernels.native import memory
 
 torch.set_num_threads(1)
 models = [urgates.LSTM(3, 64, kernel="native") for _ in range(10)]

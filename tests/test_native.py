@@ -12,7 +12,8 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import urgates
 from urgates import GATES, kernels
-from urgates.kernels import Inputs, Recurrence, build, eager, native, reference
+from urgates.kernels import Inputs, Recurrence, eager, native, reference
+from urgates.kernels.native import build
 from urgates.kernels.reference import Gradients
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")

@@ -14,7 +14,8 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import urgates
 from urgates import kernels
-from urgates.kernels import Inputs, Recurrence, build, native
+from urgates.kernels import Inputs, Recurrence, native
+from urgates.kernels.native import build
 
 LOW = torch.bfloat16
 WIDE = ("c0", "keep_h", "keep_c")

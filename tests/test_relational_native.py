@@ -11,7 +11,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from urgates import RMC, kernels
 from urgates.cores import attending, compiled
 from urgates.cores.attending import Inputs
-from urgates.kernels import build, native
+from urgates.kernels import native
+from urgates.kernels.native import build
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C++ compiler")
 INPUTS = 5

@@ -18,7 +18,17 @@ __all__ = [
     "GRUCell", "Gate", "LSTMCell", "from_torch", "gate",
 ]  # fmt: skip
 
-_MODULES = ("activations", "cells", "cores", "gates", "kernels", "rnn", "starts", "symbolic")
+_MODULES = (
+    "activations",
+    "cells",
+    "cores",
+    "gates",
+    "kernels",
+    "rnn",
+    "starts",
+    "symbolic",
+    "tape",
+)
 
 
 def __getattr__(name: str):

@@ -67,6 +67,17 @@ def update(f, i, state, u):
     return f * state + i * u
 
 
+def candidate(x, reset, v):
+    """What the tanh of a GRU's candidate is of: the input's part, and the reset state's."""
+    return x + reset * v
+
+
+def advance(cell, f, i, o, u, state, tanh):
+    """(state, h) after a step, Eqs. (1), (6); only an LSTM has an output gate between the two."""
+    new = update(f, i, state, u)
+    return new, o * tanh(new) if cell == "lstm" else new
+
+
 def decay_period(f):
     """Characteristic time scale D = 1 / (1 - f) in steps, §2.2."""
     return 1 / (1 - f)

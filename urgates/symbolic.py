@@ -3,12 +3,12 @@
 `combine` of a Gate and the tail of its activation are traced with symbols in place of tensors, so a
 gate written in plain Python arrives here without a second copy.  The kernels have two derivatives
 from here: that of the effective gates by their heads, and φ' of an activation that is neither
-sigmoid nor cumax.  The rest of their backward passes is written by hand: see `kernels`.
+sigmoid nor cumax; `tape` has that of the cell around the gate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import ClassVar, NamedTuple
 
@@ -110,18 +110,15 @@ def c_activation(activation: str) -> str:
     functions = []
     for name, x, e in zip(("tail", "slope"), (_SIZE, TAIL), _activation(activation), strict=True):
         *shared, (_, result) = _shared({"": e})
-        lines = [f"const T {n} = {_CPrinter().doprint(s)};" for n, s in shared]
-        lines.append(f"return {_CPrinter().doprint(result)};")
-        functions.append(f"inline T {name}(T {x}) {{\n" + "\n".join(lines) + "\n}")
+        body = f"{c_lines(shared)}\nreturn {_CPrinter().doprint(result)};"
+        functions.append(f"inline T {name}(T {x}) {{\n{body}\n}}")
     return "\n".join(functions)
 
 
 def triton_activation(activation: str) -> tuple[str, str]:
     """Statements that assign `tail` from `a` and `slope` from `u`, for Triton."""
-    tail, slope = (
-        "\n".join(f"{n} = {_TritonPrinter().doprint(s)}" for n, s in _shared({name: e}))
-        for name, e in zip(("tail", "slope"), _activation(activation), strict=True)
-    )
+    pair = zip(("tail", "slope"), _activation(activation), strict=True)
+    tail, slope = (triton_lines(_shared({name: e})) for name, e in pair)
     return tail, f"u = tl.where(u < {TINY}, {TINY}, u)\n{slope}"  # tl.maximum would lose a NaN
 
 
@@ -132,6 +129,20 @@ def _shared(outputs: dict[str, sympy.Expr]) -> list[tuple[str, sympy.Expr]]:
     """Names and expressions in order, common parts first."""
     shared, reduced = sympy.cse(list(outputs.values()))
     return [*((str(n), e) for n, e in shared), *zip(outputs, reduced, strict=True)]
+
+
+def c_lines(lines: Iterable[tuple[str, sympy.Expr]]) -> str:
+    """Names and expressions as C constants of a type called `T`."""
+    return "\n".join(f"const T {name} = {_CPrinter().doprint(e)};" for name, e in lines)
+
+
+def triton_lines(lines: Iterable[tuple[str, sympy.Expr]]) -> str:
+    """Names and expressions as assignments that Triton compiles, `tl` being `triton.language`.
+
+    Raises:
+        ValueError: for an expression with a function that Triton does not have.
+    """
+    return "\n".join(f"{name} = {_TritonPrinter().doprint(e)}" for name, e in lines)
 
 
 def _assignments(gate, heads: tuple[str, ...], gradients: bool) -> list[tuple[str, sympy.Expr]]:
@@ -150,8 +161,7 @@ def c_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
     The activations are C variables of the heads' names, their complements `<head>_c`, all of a
     floating type called `T`, for which exp, log and sqrt exist.
     """
-    text = _CPrinter().doprint
-    return "\n".join(f"const T {n} = {text(e)};" for n, e in _assignments(gate, heads, gradients))
+    return c_lines(_assignments(gate, heads, gradients))
 
 
 def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> str:
@@ -160,8 +170,7 @@ def triton_statements(gate, heads: tuple[str, ...], gradients: bool = False) -> 
     Raises:
         ValueError: for a formula with a function that Triton does not have.
     """
-    text = _TritonPrinter().doprint
-    return "\n".join(f"{name} = {text(e)}" for name, e in _assignments(gate, heads, gradients))
+    return triton_lines(_assignments(gate, heads, gradients))
 
 
 def javascript(expression) -> str:

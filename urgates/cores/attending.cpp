@@ -19,7 +19,7 @@
 #include <vector>
 
 /*@defines*/
-#include "vectors.h"  // native.py puts these here
+#include "vectors.h"  // `inlined` puts these here
 #include "product.h"
 #include "threads.h"
 
@@ -182,7 +182,7 @@ struct Block {
   }
   const float* of(const float* parameter, N n) const { return parameter + m * n; }
   T candidate(const Kept& k, N r, N j) const {
-    return tanh(affine(k.hat_2 + r * F, of(a.scale_2, F), of(a.shift_2, F), j, F));
+    return affine(k.hat_2 + r * F, of(a.scale_2, F), of(a.shift_2, F), j, F);
   }
   void project(const Kept& k) {  // qkv from hat_a
     const float *scale = of(a.scale_qkv, 3 * F), *shift = of(a.shift_qkv, 3 * F);
@@ -288,10 +288,10 @@ struct Forward : Block {
       row.begin();
       const T keep = a.keep ? a.keep[at] : 0.f;
       for (N j = 0; j < F; j += W) {
-        const T state = load(M + j, F - j);
+        const T state = load(M + j, F - j), z_u = candidate(k, n, j);
         /*@gate*/
-        const T next = forget * state + input * candidate(k, n, j);
-        store(to + j, a.keep ? keep * state + (1 - keep) * next : next, F - j);
+        /*@cell*/
+        store(to + j, a.keep ? keep * state + (1 - keep) * h : h, F - j);
       }
     }
   }
@@ -337,13 +337,14 @@ struct Backward : Block {
       row.stash = k.gates + n * s.G, row.dz = d_pre + n * s.G;
       row.begin();
       for (N j = 0; j < F; j += W) {
-        const T state = load(M + n * F + j, F - j), u = candidate(k, n, j);
+        const T state = load(M + n * F + j, F - j), u = tanh(candidate(k, n, j));
         T &dm_j = dm[n * vectors + j / W], held = 0.f;
-        T carrier = dm_j + load(d_out + n * F + j, F - j);
-        if (a.keep) held = keep * carrier, carrier = (1 - keep) * carrier;
+        T d_h = dm_j + load(d_out + n * F + j, F - j);
+        if (a.keep) held = keep * d_h, d_h = (1 - keep) * d_h;
         /*@gate*/
-        store(dz_2 + n * ld + j, carrier * input * (1 - u * u), W);
-        dm_j = held + carrier * forget;
+        /*@back*/
+        store(dz_2 + n * ld + j, d_z_u, W);
+        dm_j = held + d_state;
         /*@put*/
       }
       row.end();

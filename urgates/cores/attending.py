@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from urgates.gates import update
-from urgates.kernels.eager import gate_routes, release
+from urgates.kernels.eager import release, routes
 from urgates.kernels.reference import Recurrence, Step, hold
 
 EPSILON = 1e-5  # of the norms, over the features of a row
@@ -213,9 +213,10 @@ def _gates(r: Recurrence, kept: Kept, before: Tensor) -> tuple[dict, Tensor, Ten
     pre = split(r, kept.pre, before)
     value, complement = r.gate.activate(pre)
     forget, input_ = r.gate.combine(value, complement)
-    none = torch.empty(0)
-    s = Step(pre, value, complement, forget, input_, kept.u, none, none, none, none)
-    return gate_routes(r, s, before), forget, input_ * (1 - kept.u.square())
+    nothing = torch.zeros(())  # what cells with an output gate have
+    s = Step(pre, value, complement, forget, input_, kept.u, *[nothing] * 4)
+    to, slopes = routes(r, s, before)
+    return to, slopes["state"], slopes["z_u"]
 
 
 def _step_back(x: Inputs, kept: Kept, qkv: list[Tensor], dz_2: Tensor) -> tuple[Tensor, tuple]:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from urgates.cores import attending
 from urgates.cores.attending import Inputs, affine, product
-from urgates.kernels import build, memory, native
-from urgates.kernels.build import BuildError
+from urgates.kernels import native
+from urgates.kernels.native import build, memory
+from urgates.kernels.native.build import BuildError
 from urgates.kernels.reference import Recurrence, by_key
 
 ROWS = 48  # (sample, slot) that go through all steps together, about

@@ -17,7 +17,7 @@ from urgates.checks import refusal
 from urgates.cores import attending, compiled
 from urgates.cores.attending import Inputs
 from urgates.kernels import native
-from urgates.kernels.build import BuildError
+from urgates.kernels.native.build import BuildError
 from urgates.kernels.reference import Recurrence, by_key
 
 KERNELS = ("auto", "reference", "eager", "native")

@@ -4,10 +4,10 @@
 whole), wrapped in two `autograd.Function`s whose `vmap` rule adds to the leading model axis: a
 sweep of stacked models arrives at a kernel as one call.  Double backward takes the reference.
 
-Of a backward pass SymPy derives what belongs to the gate's own formulas: how the effective gates
-change with its heads, and φ' of an activation beyond sigmoid and cumax.  Each back end has by hand,
-and the tests hold against autograd through the reference: the update itself, candidate, output and
-reset gate, held states, the sigmoid's f(1 - f), cumax's softmax and sums, and the products.
+A step stands once, in Python: `reference.step`.  SymPy reads gate and cell out of it, derives their
+way back (`urgates.tape`, and φ' of an activation beyond sigmoid and cumax) and prints both into the
+compiled kernels.  Each back end has by hand, and the tests hold against autograd through the
+reference: held states, the sigmoid's f(1 - f), cumax's softmax and sums, and the products.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from urgates.checks import choice, refusal
-from urgates.kernels import eager, memory, native, reference, triton
+from urgates.kernels import eager, native, reference, triton
+from urgates.kernels.native import memory
 from urgates.kernels.reference import Inputs, Recurrence, States, by_key, wide
 
 __all__ = [

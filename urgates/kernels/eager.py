@@ -2,8 +2,8 @@
 
 Forward keeps the states only.  Once they are known, every gate of every step follows in one go, and
 the backward pass of any gate is a linear recurrence with known coefficients: only two products per
-head and one GEMM remain inside the loop; each weight gradient is one GEMM.  SymPy derives what
-`gate_routes` asks it for; all else of the backward pass is written out by hand.
+head and one GEMM remain inside the loop; each weight gradient is one GEMM.  The coefficients are
+derived from the step itself (`urgates.tape`); cumax's sums and the products are by hand.
 M models, B batch, T time, H hidden units, G rows of the weights.
 """
 
@@ -78,42 +78,27 @@ class Route:
         out.copy_(dz)
 
 
-def gate_routes(r: Recurrence, s: Step, state: Tensor) -> dict[str, Route]:
-    """To the gate's own heads: d(forget * state + input * u) / dz.
+def routes(r: Recurrence, s: Step, state: Tensor) -> tuple[dict[str, Route], dict[str, Tensor]]:
+    """What `tape.slopes` makes of known steps: routes to the pre-activations, and all slopes.
 
-    Derived by SymPy: the effective gates by their heads, and special activations; the update, a
-    sigmoid and cumax are by hand.
+    The routes are of what reaches the next state, but an LSTM's to `o` of what reaches h.
     """
-    heads = [head for head in r.layout if head.mixed]
-    activations = [values[h.name] for values in (s.value, s.complement) for h in heads]
-    gradients = urgates.symbolic.partials(r.gate, r.heads)(*activations)
-    routes = {}
-    for head, (dforget, dinput) in zip(heads, gradients, strict=True):
-        slope, z, softmax = dforget * state + dinput * s.u, s.pre[head.name], None
-        a, c = s.value[head.name], s.complement[head.name]
+    complements = {f"{name}_c": c for name, c in s.complement.items()}
+    effective = {"forget": s.forget, "input": s.input, "tanh_c": torch.tanh(s.c)}
+    own = {"state": state, "u": s.u, "o": s.out, "reset": s.out, "v": s.reset_u}
+    slopes = urgates.tape.slopes(r)(s.value | complements | effective | own)
+    found = {"u": Route(slopes["z_u"], s.u.shape[-1])}
+    for head in r.layout:
+        if head.name == "u":
+            continue
+        slope, z, softmax = slopes[head.name], s.pre[head.name], None
+        a, c = s.value.get(head.name, s.out), s.complement.get(head.name, 1 - s.out)
         if head.ordered:
             slope, softmax = -slope if head.falling else slope, torch.softmax(z, -1)
-        elif head.special:
-            slope = slope * urgates.symbolic.slope(head.activation, a, c)
         else:
-            slope = slope * a * c
-        routes[head.name] = Route(slope, z.shape[-1], softmax)
-    return routes
-
-
-def cell_routes(r: Recurrence, s: Step) -> dict[str, Route]:
-    """To the candidate and, in a GRU, the reset gate, written by hand."""
-    routes = {"u": Route(s.input * (1 - s.u * s.u), s.u.shape[-1])}
-    if "reset" in r.heads:
-        slope = routes["u"].slope * s.reset_u * s.out * (1 - s.out)
-        routes["reset"] = Route(slope, s.u.shape[-1])
-    return routes
-
-
-def output_slopes(s: Step) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """dh / dc and dh / do's pre-activation of an LSTM at each step, written by hand."""
-    tanh_c = torch.tanh(s.c)
-    return (s.out * (1 - tanh_c * tanh_c)).unbind(1), (tanh_c * s.out * (1 - s.out)).unbind(1)
+            slope = slope * urgates.symbolic.slope(head.activation, a, c)
+        found[head.name] = Route(slope, z.shape[-1], softmax)
+    return found, slopes
 
 
 def backward(
@@ -124,9 +109,9 @@ def backward(
     s, h_prev, c_prev = replay(r, x, states)
     d_gx = x.x.new_empty(*x.shape[:3], x.w_h.shape[1])
     rows = r.split(d_gx, H)
-    routes = gate_routes(r, s, c_prev) | cell_routes(r, s)
-    to_c, to_o = output_slopes(s) if lstm else ((), ())
-    forget, reset = s.forget.unbind(1), s.out.unbind(1)
+    to, slopes = routes(r, s, c_prev)
+    to_o = to.pop("o") if lstm else None
+    each = {n: a.unbind(1) for n, a in slopes.items() if isinstance(a, Tensor)}
 
     # what h_{t-1} saw: the same rows, but a GRU's u behind its reset gate
     d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(d_gx)
@@ -137,15 +122,15 @@ def backward(
         carrier = dh
         if lstm:
             dc, dc_held = release(dc, keep_at(x.keep_c, t))
-            rows["o"][:, t] = dh * to_o[t]
-            carrier = torch.addcmul(dc, dh, to_c[t])
-        for name, route in routes.items():
+            to_o(t, dh, out=rows["o"][:, t])
+            carrier = torch.addcmul(dc, dh, each["next"][t])
+        for name, route in to.items():
             route(t, carrier, out=rows[name][:, t])
         if d_rh is not d_gx:
             d_rh[:, t] = d_gx[:, t]
-            recurrent_rows["u"][:, t] *= reset[t]
+            torch.mul(carrier, each["v"][t], out=recurrent_rows["u"][:, t])
         dh = dh_held + d_rh[:, t] @ x.w_h
-        through = carrier * forget[t]
+        through = carrier * each["state"][t]
         if lstm:
             dc = dc_held + through
         else:

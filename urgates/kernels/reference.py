@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from urgates.gates import Gate, update
+from urgates.gates import Gate, advance, candidate
 from urgates.heads import Head
 
 _Maybe = TypeVar("_Maybe", Tensor, Tensor | None)
@@ -153,15 +153,14 @@ def step(r: Recurrence, gx: Tensor, rh: Tensor, b_u: Tensor | None, h: Tensor, c
     value, complement = r.gate.activate(pre)
     forget, input_ = r.gate.combine(value, complement)
     if r.cell == "lstm":
-        o, u = torch.sigmoid(pre["o"]), torch.tanh(pre["u"])
-        c = update(forget, input_, c, u)
-        return Step(pre, value, complement, forget, input_, u, o, u, c, o * torch.tanh(c))
-    v = r.split(rh, h.shape[-1])["u"]
-    v = v if b_u is None else v + b_u
-    reset = torch.sigmoid(pre["reset"]) if r.keep_reset else torch.ones_like(v)
-    u = torch.tanh(r.split(gx, h.shape[-1])["u"] + reset * v)
-    h = update(forget, input_, h, u)
-    return Step(pre, value, complement, forget, input_, u, reset, v, h, h)
+        out, u, v, given = torch.sigmoid(pre["o"]), torch.tanh(pre["u"]), None, c
+    else:
+        v, given = r.split(rh, h.shape[-1])["u"], h
+        v = v if b_u is None else v + b_u
+        out = torch.sigmoid(pre["reset"]) if r.keep_reset else torch.ones_like(v)
+        u = torch.tanh(candidate(r.split(gx, h.shape[-1])["u"], out, v))
+    c, h = advance(r.cell, forget, input_, out, u, given, torch.tanh)
+    return Step(pre, value, complement, forget, input_, u, out, u if v is None else v, c, h)
 
 
 def hold(new: Tensor, old: Tensor, keep: Tensor | float | None) -> Tensor:

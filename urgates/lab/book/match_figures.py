@@ -18,6 +18,7 @@ from PIL import Image
 
 from urgates.lab.book.figures import seed_range
 from urgates.lab.book.look import legend, level, subplots
+from urgates.lab.experiments import chance
 from urgates.lab.jobs import Job
 from urgates.lab.store.runs import Runs
 from urgates.lab.tasks.match import Match, Rules
@@ -114,6 +115,13 @@ def learning(
     axes[0, 0].set_ylabel("reward of the last phase")
     legend(axes[0, 0], gates, loc="best")
     return fig, pd.concat([part.assign(task=title) for title, part in parts.items()])
+
+
+def marks(runs: Runs) -> dict[str, float]:
+    """What `learning` draws lines at: rewards that chance explains, by what earns them."""
+    levels = chance.levels(runs.protocol.make_task())
+    earn = {"walk": 0, "any\nsquare": 1, "remember\na walk": 3}
+    return {words: float(levels.iloc[k]) for words, k in earn.items()}
 
 
 def traces(groups: Iterable[Runs], folder: Path) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 
-from urgates.kernels import build, native
+from urgates.kernels import native
+from urgates.kernels.native import build
 from urgates.lab.book.clock import stopwatch, turn_about
 from urgates.lab.book.clock import threads as on_threads
 from urgates.lab.book.contenders import DTYPES

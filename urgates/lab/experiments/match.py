@@ -156,6 +156,16 @@ def spread(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
     return pd.DataFrame(said).T
 
 
+def medians(tables: Mapping[str, pd.DataFrame], score: str = "area") -> str:
+    """A score of each task's `outcomes` in a line: the median of each gate."""
+    parts = []
+    for task, table in tables.items():
+        found = {gate: pd.Series(v).median() for gate, v in by_gate(table, score).items()}
+        said = (f"{gate.replace('-', 'LSTM')} {value:.2f}" for gate, value in found.items())
+        parts.append(f"{task}: {', '.join(said)}")
+    return f"{score} " + "; ".join(parts)
+
+
 # ------------------------------------------------------------------ what decides a claim
 
 

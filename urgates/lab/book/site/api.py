@@ -14,7 +14,13 @@ from types import ModuleType
 
 MODULES = (
     *("urgates", "urgates.gates", "urgates.activations", "urgates.starts", "urgates.heads"),
-    *("urgates.cores", "urgates.symbolic", "urgates.kernels", "urgates.kernels.reference"),
+    *(
+        "urgates.cores",
+        "urgates.symbolic",
+        "urgates.tape",
+        "urgates.kernels",
+        "urgates.kernels.reference",
+    ),
     *("urgates.theory", "urgates.theory.saturation", "urgates.theory.learnability"),
     *("urgates.lab.tasks", "urgates.lab.learners", "urgates.lab.experiments", "urgates.lab.jobs"),
     *("urgates.lab.train", "urgates.lab.sweep", "urgates.lab.store.runs", "urgates.lab.book.bench"),

@@ -1,9 +1,9 @@
 """The recurrence in Triton kernels, on an NVIDIA GPU, in float32, bfloat16 or float16.
 
-`triton_loops.py` is the text of the kernels, with the cell's forward and backward by hand; one
-recurrence's heads and its gate, printed by SymPy with its derivatives from its Python formula, are
-written into it.  Two plans: `persistent` runs all steps in one launch, weights on the chip;
-otherwise a step is one product of cuBLAS and one launch for all the rest.
+`loops.py` is the text of the kernels; one recurrence's heads and its step, forward and backward as
+SymPy prints them from the Python equations (`urgates.tape`), are written into it and the module is
+kept beside the compiled libraries.  Two plans: `persistent` runs all steps in one launch, weights
+on the chip; otherwise a step is one product of cuBLAS and one launch for all the rest.
 Gates, cell states and sums stay float32; the stash holds the activations in the tensors' type.
 M models, B batch, T time, H hidden units, G rows of the weights, C neurons to a master unit.
 """
@@ -13,12 +13,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
-import linecache
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -27,10 +26,11 @@ from torch import Tensor
 import urgates  # its `symbolic` brings SymPy at the first use
 from urgates.heads import Head
 from urgates.kernels.eager import through_input_side
+from urgates.kernels.native import build
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States, by_key
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_TEXT = Path(__file__).with_name("triton_loops.py")
+_TEXT = Path(__file__).with_name("loops.py")
 
 # ------------------------------------------------------------------ source
 
@@ -62,13 +62,18 @@ class _Specialise(ast.NodeTransformer):
 def source(r: Recurrence) -> str:
     """The Triton source of one recurrence: the text with its heads and its gate written in."""
     own = any(head.special for head in r.layout)
-    tail, slope = urgates.symbolic.triton_activation(r.gate.activation if own else "sigmoid")
+    symbolic, tape = urgates.symbolic, urgates.tape
+    tail, slope = symbolic.triton_activation(r.gate.activation if own else "sigmoid")
+    _, _, *cell = tape.forwards(r).items()  # the effective gates come with `GATE`
     splices = {
         "TAIL": tail,
         "SLOPE": slope,
         "COLUMNS": "\n".join(_columns(r)),
-        "GATE": urgates.symbolic.triton_statements(r.gate, r.heads),
-        "SLOPES": urgates.symbolic.triton_statements(r.gate, r.heads, gradients=True),
+        "GATE": symbolic.triton_statements(r.gate, r.heads),
+        "SLOPES": symbolic.triton_statements(r.gate, r.heads, gradients=True),
+        "CELL": symbolic.triton_lines(cell),
+        "NEXT": symbolic.triton_lines(line for line in cell if line[0] in ("next", "tanh_c")),
+        "BACK": symbolic.triton_lines(tape.backwards(r).items()),
     }
     flags = {"LSTM": r.cell == "lstm", "RESET": "reset" in r.heads}
     special = _Specialise(_sets(r), flags, splices)
@@ -84,14 +89,13 @@ def _sets(r: Recurrence) -> dict[str, Iterable[str]]:
     return {
         "PARTS": "0123",
         "HEADS": r.heads,
-        "GATES": names(lambda h: h.mixed),
         "SIGMOIDS": names(lambda h: h.activation == "sigmoid"),
         "OWN": names(lambda h: h.special),
         "POINTWISE": names(lambda h: h.name != "u" and not h.ordered),
         "ORDERED": names(lambda h: h.ordered),
         "RISING": names(lambda h: h.ordered and not h.falling),
         "FALLING": names(lambda h: h.falling),
-        "LOGISTIC": names(lambda h: h.mixed and h.activation == "sigmoid"),
+        "LOGISTIC": names(lambda h: h.activation == "sigmoid"),
         "CHUNKED": names(lambda h: h.chunked and not h.ordered),
         "OTHERS": names(lambda h: h.name != "u"),
     }
@@ -114,19 +118,14 @@ class BuildError(RuntimeError):
 
 
 @cache
-def _library(key: str) -> SimpleNamespace:
-    name = f"<urgates {key}>"
+def _library(key: str) -> ModuleType:
     try:
-        text = source(by_key(key))
-    except ValueError as e:
+        return build.module(source(by_key(key)))
+    except (ValueError, OSError) as e:
         raise BuildError(str(e)) from e
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    module = {"__name__": __name__ + "." + key}
-    exec(compile(text, name, "exec"), module)  # Triton reads the source again, from linecache
-    return SimpleNamespace(forward=module["forward"], backward=module["backward"])
 
 
-def library(r: Recurrence) -> SimpleNamespace:
+def library(r: Recurrence) -> ModuleType:
     """The kernels `forward` and `backward` of a recurrence, compiled at their first launch."""
     return _library(r.key)
 

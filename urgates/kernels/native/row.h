@@ -1,4 +1,4 @@
-// One row of one step: its pre-activations, activations, stash and gradients; part of native.cpp.
+// One row of one step: its pre-activations, activations, stash and gradients; part of loop.cpp.
 //
 // A `head` is a row block of the weights.  Ordered (cumax; FALLING: one minus it) and master heads
 // need the whole row and go through `Row`'s buffers; all others are activated where they are used, by

@@ -20,7 +20,9 @@ import time
 import warnings
 from contextlib import suppress
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
@@ -168,6 +170,37 @@ def _compile(cxx: str, text: str, folder: Path, key: str) -> Path:
 def _say_once(reason: str) -> None:
     text = f"compiled kernels are not kept, every process compiles its own: {reason}"
     warnings.warn(text, stacklevel=2)
+
+
+@cache
+def _private() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+
+
+def module(text: str) -> ModuleType:
+    """A Python module of this text, imported from a file in the cache; Triton reads it again there.
+
+    Raises:
+        OSError: if it can be written nowhere.
+    """
+    name = hashlib.sha256(text.encode()).hexdigest()
+    try:
+        folder = cache_folder()
+    except OSError as e:
+        _say_once(str(e))
+        folder = Path(_private().name)
+    path = folder / f"{name}.py"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=folder, suffix=".part", delete=False, encoding="utf-8"
+        ) as part:
+            part.write(text)
+        os.replace(part.name, path)  # whole or not at all
+    spec = spec_from_file_location(f"urgates_{name}", path)
+    assert spec is not None and spec.loader is not None  # a path that ends in .py
+    made = module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
 
 
 def load(text: str) -> ctypes.CDLL:

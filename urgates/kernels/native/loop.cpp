@@ -1,7 +1,12 @@
-// The gated recurrence as one compiled loop over time; native.py splices one gate into this file.
+// The gated recurrence as one compiled loop over time; `source` splices one step into this file.
 //
+// @gate becomes each head's activation and complement, forget and input with their derivatives;
+// @cell the rest of the step and @back its gradients, both as SymPy reads them out of the
+// Python equations; @put hands the heads' gradients on to their pre-activations.
 // Units lie in the lanes of a vector.  A step of some batch rows is one GEMM against packed
 // weights, then everything pointwise while the row is in the cache.
+// M models, T time steps, B batch, H hidden units, I inputs, G rows of the weights; S columns of
+// the stash, D of a sample's gradients, K = H + I + 1 of what is multiplied.
 // Batch rows never wait for each other, so threads share nothing; only the weights' gradients, sums
 // over the batch, depend on the number of threads in their last digits.
 // Last lanes are padding: they hold zeros or junk that is never stored.  Finite-math flags are not
@@ -11,7 +16,7 @@
 #include <vector>
 
 /*@defines*/
-#include "vectors.h"  // native.py puts these here
+#include "vectors.h"  // `inlined` puts these here
 #include "product.h"
 #include "threads.h"
 
@@ -83,64 +88,84 @@ void join_weights(const Args& a, const Shape& s, N m, T* packed, T* packed_x) {
 #endif
 }
 
-// ------------------------------------------------------------------ the loops over time
+// ------------------------------------------------------------------ forward
 
-void forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x) {
+inline T hold(const View<float>& keep, N m, N t, N b, N j, N n, T next, T old) {
+  if (!keep.p) return next;
+  const T k = keep.at(m, t, b, j, n);
+  return k * old + (1 - k) * next;
+}
+
+// Some rows of a model's batch through all steps.  Before step t: `carried` has h, a.cs at t - 1 c.
+struct Forward {
+  const Args& a;
+  const Shape& s;
+  const N m, first, rows;
+  const T *w, *w_x;  // packed [K, columns of all heads], [I + 1, H]
   const N lda = apart(s.K), vectors = parts(s.H, W);
-  std::vector<T> z(rows * s.vectors), z_x(RESET * rows * vectors), state(rows * vectors);
-  std::vector<Operand> joined(rows * lda);
-  Row<false> row(s, a.downsize);
-  for (N b = 0; b < rows; ++b)
-    for (N j = 0; j < s.H; j += W)
-      state[b * vectors + j / W] = a.h0.at(m, 0, first + b, j, s.H - j);
-  for (N t = 0; t < a.time; ++t) {
-    const N here = ((m * a.time + t) * a.batch + first) * s.H, step = a.batch * s.H;
+  std::vector<T> z, z_x;       // pre-activations [rows, columns]; of u from x alone [rows, H]
+  std::vector<T> carried;      // [rows, H]
+  std::vector<Operand> joined; // [rows, K]
+
+  Forward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x)
+      : a(a), s(s), m(m), first(first), rows(rows), w(w), w_x(w_x), z(rows * s.vectors),
+        z_x(RESET * rows * vectors), carried(rows * vectors), joined(rows * lda) {}
+
+  void run() {
+    Row<false> row(s, a.downsize);  // a local, which lives in registers
+    for (N b = 0; b < rows; ++b)
+      for (N j = 0; j < s.H; j += W)
+        carried[b * vectors + j / W] = a.h0.at(m, 0, first + b, j, s.H - j);
+    for (N t = 0; t < a.time; ++t) {
+      products(t);
+      for (N b = 0; b < rows; ++b) step(row, t, b);
+    }
+  }
+
+  void products(N t) {  // z and z_x of the step, from h and x
     for (N b = 0; b < rows; ++b) {
-      const float* h_row = (const float*)(state.data() + b * vectors);
+      const float* h_row = (const float*)(carried.data() + b * vectors);
       join(a, s, m, t, first + b, h_row, joined.data() + b * lda);
     }
     gemm(joined.data(), lda, w, s.K, s.vectors, rows, z.data(), false);
     if (RESET) gemm(joined.data() + s.H, lda, w_x, s.I + 1, vectors, rows, z_x.data(), false);
-    for (N b = first; b < first + rows; ++b) {
-      const N at = here + (b - first) * s.H;
-      T* h_row = state.data() + (b - first) * vectors;
-      row.z = z.data() + (b - first) * s.vectors;
-      if (a.stash) row.stash = a.stash + (here / s.H + b - first) * s.S;
-      row.begin();
-      for (N j = 0; j < s.H; j += W) {
-        const N n = s.H - j;
-        const T old_h = h_row[j / W];
-        /*@gate*/
-#if LSTM
-        const float* c_row = t ? a.cs + at - step : a.c0.row(m, 0, b);
-        const T old_c = load(c_row + j, n);
-        const T u = row.keep(u_, j, tanh(row.pre(u_, j))), o = row.logistic(o_, j).value;
-        T c = forget * old_c + input * u, h = o * row.keep(HEADS, j, tanh(c));
-        if (a.keep_c.p) {
-          const T keep = a.keep_c.at(m, t, b, j, n);
-          c = keep * old_c + (1 - keep) * c;
-        }
-        store(a.cs + at + j, c, n);
-#else
-        T z_u = row.pre(u_, j);
+  }
+
+  void step(Row<false>& row, N t, N in) {  // everything pointwise; `in` is the row's place among these rows
+    const N b = first + in, at = (m * a.time + t) * a.batch + b, before = a.batch * s.H;
+    T* h_row = carried.data() + in * vectors;
+    row.z = z.data() + in * s.vectors;
+    if (a.stash) row.stash = a.stash + at * s.S;
+    row.begin();
+    for (N j = 0; j < s.H; j += W) {
+      const N n = s.H - j;
+      const T old_h = h_row[j / W];
+      /*@gate*/
 #if RESET
-        const T reset = row.logistic(reset_, j).value;
-        z_u = z_x[(b - first) * vectors + j / W] + row.keep(HEADS, j, z_u) * reset;
+      const T v = row.keep(HEADS, j, row.pre(u_, j)), x_u = z_x[in * vectors + j / W];
+#else
+      const T z_u = row.pre(u_, j);
 #endif
-        T h = forget * old_h + input * row.keep(u_, j, tanh(z_u));
+#if LSTM
+      const T state = load((t ? a.cs + at * s.H - before : a.c0.row(m, 0, b)) + j, n);
+#else
+      const T state = old_h;
 #endif
-        if (a.keep_h.p) {
-          const T keep = a.keep_h.at(m, t, b, j, n);
-          h = keep * old_h + (1 - keep) * h;
-        }
-        store(a.hs + at + j, h_row[j / W] = h, n);
-      }
+      /*@cell*/
+      row.keep(u_, j, u);
+#if LSTM
+      row.keep(HEADS, j, tanh_c);
+      store(a.cs + at * s.H + j, hold(a.keep_c, m, t, b, j, n, next, state), n);
+#endif
+      store(a.hs + at * s.H + j, h_row[j / W] = hold(a.keep_h, m, t, b, j, n, h, old_h), n);
     }
   }
-}
+};
 
-// of the weights' gradients, over the batch rows of one cut.  [x 1] has few columns, which would
-// fill a vector badly: there the gradients lie in the lanes, u's second ones last (see `Shape`).
+// ------------------------------------------------------------------ backward
+
+// Gradients of the weights over the batch rows of one cut.  [x 1] has few columns, which would fill
+// a vector badly: there the gradients lie in the lanes, u's second ones last (see `Shape`).
 struct Sums {
   std::vector<T> h, x;  // [G, H], [I + 1, D]
   explicit Sums(const Shape& s) : h(s.G * parts(s.H, W)), x((s.I + 1) * parts(s.D, W)) {}
@@ -157,99 +182,119 @@ struct Sums {
   }
 };
 
-void backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x,
-              Sums& sums) {
+// The same rows, from the last step to the first.  Before step t: `dh` and `dc` are the gradients
+// of its h and c by way of the steps after it; `d_rows` and `joined` have `filled` samples of these
+// that `sums` has not seen yet: many at once make a product worth while.
+struct Backward {
+  const Args& a;
+  const Shape& s;
+  const N m, first, rows;
+  const T *w, *w_x;  // packed [G, H], [D, I]
+  Sums& sums;
   const N vectors = parts(s.H, W), vectors_x = parts(s.I, W), lda = apart(s.K);
-  const N stride = apart(s.D);
-  const N capacity = rows * (DEPTH > rows ? DEPTH / rows : 1);
-  std::vector<T> dh(rows * vectors), dc(rows * vectors), d_x(rows * vectors_x);
-  std::vector<T> d_rows(capacity * stride / W), joined(capacity * lda / W);
-  std::vector<T> packed(deep(capacity) * vectors);
-  std::vector<Operand> d_step(LOW * rows * stride);  // the step's gradients as operands
-  Row<true> row(s, a.downsize);
-  for (N b = 0; LSTM && b < rows; ++b)
-    for (N j = 0; j < s.H; j += W)
-      dc[b * vectors + j / W] = a.dc_last.at(m, 0, first + b, j, s.H - j);
+  const N stride = apart(s.D), capacity = rows * (DEPTH > rows ? DEPTH / rows : 1);
+  std::vector<T> dh, dc, d_x;            // [rows, H], [rows, H], [rows, I]
+  std::vector<T> d_rows, joined, packed; // [capacity, D], [capacity, K], room for `Sums::add`
+  std::vector<Operand> d_low;            // the step's gradients as operands, if these are narrower
   N filled = 0;
-  for (N t = a.time - 1; t >= 0; --t) {
-    const N here = (m * a.time + t) * a.batch + first, step = a.batch * s.H;
-    const Operand* h0 = t ? a.hs + here * s.H - step : a.h0.row(m, 0, first);
-    const N ldh = t ? s.H : a.h0.b;
-    float *d_here = (float*)d_rows.data() + filled * stride, *joined_here = (float*)joined.data();
-    for (N b = first; b < first + rows; ++b) {
-      const N at = here + b - first;
-      const Operand* h_row = h0 + (b - first) * ldh;
-      join(a, s, m, t, b, h_row, joined_here + (filled + b - first) * lda);
-      row.stash = a.stash + at * s.S;
-      row.dz = d_here + (b - first) * stride;
-      row.begin();
-      for (N j = 0; j < s.H; j += W) {
-        const N n = s.H - j;
-        T& dh_j = dh[(b - first) * vectors + j / W];
-        T d = a.dhs.at(m, t, b, j, n) + dh_j, held = 0.f;
-        if (a.keep_h.p) {
-          const T keep = a.keep_h.at(m, t, b, j, n);
-          held = keep * d, d = (1 - keep) * d;
-        }
-        /*@gate*/
-#if LSTM
-        const float* c_row = t ? a.cs + at * s.H - step : a.c0.row(m, 0, b);
-        const T state = load(c_row + j, n), u = row.kept(u_, j), tanh_c = row.kept(HEADS, j);
-        const Pair o = row.logistic(o_, j);
-        T &dc_j = dc[(b - first) * vectors + j / W], held_c = 0.f;
-        T carrier = dc_j;
-        if (a.keep_c.p) {
-          const T keep = a.keep_c.at(m, t, b, j, n);
-          held_c = keep * carrier, carrier = (1 - keep) * carrier;
-        }
-        carrier = carrier + d * o.value * (1 - tanh_c * tanh_c);
-        row.put<o_>(j, d * tanh_c, o.value, o.complement);
-        dc_j = carrier * forget + held_c;
-        dh_j = held;
-        const T du = carrier * input * (1 - u * u);
-#else
-        const T state = load(h_row + j, n), carrier = d;
-        const T u = row.kept(u_, j);
-        T du = carrier * input * (1 - u * u);
-        dh_j = carrier * forget + held;
-#if RESET  // the hidden state sees u's gradient behind the reset gate
-        store(row.dz + s.G + j, du, n);
-        const Pair reset = row.logistic(reset_, j);
-        row.put<reset_>(j, du * row.kept(HEADS, j), reset.value, reset.complement);
-        du = du * reset.value;
-#endif
-#endif
-        store(row.dz + s.row[u_] + j, du, n);
-        /*@put*/
-      }
-      row.end();
-      if (LOW) copy(row.dz, s.D, d_step.data() + (b - first) * stride);
+
+  Backward(const Args& a, const Shape& s, N m, N first, N rows, const T* w, const T* w_x, Sums& sums)
+      : a(a), s(s), m(m), first(first), rows(rows), w(w), w_x(w_x), sums(sums),
+        dh(rows * vectors), dc(rows * vectors), d_x(rows * vectors_x),
+        d_rows(capacity * stride / W), joined(capacity * lda / W),
+        packed(deep(capacity) * vectors), d_low(LOW * rows * stride) {}
+
+  float* gradients(N in) { return (float*)d_rows.data() + (filled + in) * stride; }
+
+  void run() {
+    Row<true> row(s, a.downsize);
+    for (N b = 0; LSTM && b < rows; ++b)
+      for (N j = 0; j < s.H; j += W)
+        dc[b * vectors + j / W] = a.dc_last.at(m, 0, first + b, j, s.H - j);
+    for (N t = a.time - 1; t >= 0; --t) {
+      for (N b = 0; b < rows; ++b) step(row, t, b);
+      products(t);
+      filled += rows;
+      if (filled == capacity || !t) add();
     }
-    const Operand* d_last = LOW ? d_step.data() : (const Operand*)d_here;
+    for (N b = 0; b < rows; ++b)
+      for (N j = 0; j < s.H; j += W) {
+        const N at = (m * a.batch + first + b) * s.H + j;
+        store(a.d_h0 + at, dh[b * vectors + j / W], s.H - j);
+        if (LSTM) store(a.d_c0 + at, dc[b * vectors + j / W], s.H - j);
+      }
+  }
+
+  void step(Row<true>& row, N t, N in) {  // pointwise: to the pre-activations; leaves in dh, dc what bypasses them
+    const N b = first + in, at = (m * a.time + t) * a.batch + b, before = a.batch * s.H;
+    const Operand* h_row = t ? a.hs + at * s.H - before : a.h0.row(m, 0, b);
+    join(a, s, m, t, b, h_row, (float*)joined.data() + (filled + in) * lda);
+    row.stash = a.stash + at * s.S;
+    row.dz = gradients(in);
+    row.begin();
+    for (N j = 0; j < s.H; j += W) {
+      const N n = s.H - j;
+      T& dh_j = dh[in * vectors + j / W];
+      T d_h = a.dhs.at(m, t, b, j, n) + dh_j, held = 0.f;
+      if (a.keep_h.p) {
+        const T keep = a.keep_h.at(m, t, b, j, n);
+        held = keep * d_h, d_h = (1 - keep) * d_h;
+      }
+      const T u = row.kept(u_, j);
+      /*@gate*/
+#if LSTM
+      const T state = load((t ? a.cs + at * s.H - before : a.c0.row(m, 0, b)) + j, n);
+      const T tanh_c = row.kept(HEADS, j);
+      T &dc_j = dc[in * vectors + j / W], d_c = dc_j, held_c = 0.f;
+      if (a.keep_c.p) {
+        const T keep = a.keep_c.at(m, t, b, j, n);
+        held_c = keep * d_c, d_c = (1 - keep) * d_c;
+      }
+#else
+      const T state = load(h_row + j, n);
+#endif
+#if RESET
+      const T v = row.kept(HEADS, j);
+#endif
+      /*@back*/
+#if LSTM
+      dc_j = d_state + held_c, dh_j = held;
+#else
+      dh_j = d_state + held;
+#endif
+#if RESET
+      store(row.dz + s.G + j, d_x_u, n);
+      store(row.dz + s.row[u_] + j, d_v, n);
+#else
+      store(row.dz + s.row[u_] + j, d_z_u, n);
+#endif
+      /*@put*/
+    }
+    row.end();
+    if (LOW) copy(row.dz, s.D, d_low.data() + in * stride);
+  }
+
+  void products(N t) {  // from the pre-activations to h and x
+    const N here = (m * a.time + t) * a.batch + first;
+    const Operand* d = LOW ? d_low.data() : (const Operand*)gradients(0);
     Ahead ahead;  // what the step before will read
     if (t) ahead.add(a.stash + (here - a.batch) * s.S, sizeof(float) * rows * s.S);
     if (t) ahead.add(a.dhs.row(m, t - 1, first), sizeof(Operand) * rows * s.H);
     if (t > 1) ahead.add(a.hs + (here - 2 * a.batch) * s.H, sizeof(Operand) * rows * s.H);
     if (t > 1 && LSTM) ahead.add(a.cs + (here - 2 * a.batch) * s.H, sizeof(float) * rows * s.H);
-    gemm(d_last, stride, w, s.G, vectors, rows, dh.data(), true, ahead);
-    if (a.d_x) {
-      gemm(d_last, stride, w_x, s.D, vectors_x, rows, d_x.data(), false);
-      for (N b = 0; b < rows; ++b)
-        for (N j = 0; j < s.I; j += W)
-          store(a.d_x + (here + b) * s.I + j, d_x[b * vectors_x + j / W], s.I - j);
-    }
-    filled += rows;
-    if (filled < capacity && t) continue;
+    gemm(d, stride, w, s.G, vectors, rows, dh.data(), true, ahead);
+    if (!a.d_x) return;
+    gemm(d, stride, w_x, s.D, vectors_x, rows, d_x.data(), false);
+    for (N b = 0; b < rows; ++b)
+      for (N j = 0; j < s.I; j += W)
+        store(a.d_x + (here + b) * s.I + j, d_x[b * vectors_x + j / W], s.I - j);
+  }
+
+  void add() {
     sums.add(s, d_rows.data(), stride / W, joined.data(), lda / W, filled, packed.data());
     filled = 0;
   }
-  for (N b = 0; b < rows; ++b)
-    for (N j = 0; j < s.H; j += W) {
-      const N at = (m * a.batch + first + b) * s.H + j;
-      store(a.d_h0 + at, dh[b * vectors + j / W], s.H - j);
-      if (LSTM) store(a.d_c0 + at, dc[b * vectors + j / W], s.H - j);
-    }
-}
+};
 
 // gradients of rows of the weights: the sums of `cuts` cuts, always in one order
 void weights(const Args& a, const Shape& s, N m, N first, N count, const Sums* cuts, N many) {
@@ -304,7 +349,8 @@ void run(const Args& a, bool back) {
     const N m = i / cuts, first = i % cuts * a.batch / cuts;
     const N count = (i % cuts + 1) * a.batch / cuts - first;
     const T *w = packed.data() + m * size, *w_x = packed_x.data() + m * size_x;
-    back ? backward(a, s, m, first, count, w, w_x, sums[i]) : forward(a, s, m, first, count, w, w_x);
+    back ? Backward(a, s, m, first, count, w, w_x, sums[i]).run()
+         : Forward(a, s, m, first, count, w, w_x).run();
   });
   if (!back) return;
   const N shares = a.threads;  // of each model's rows

@@ -1,4 +1,4 @@
-// W floats in a register, and their functions; part of native.cpp.
+// W floats in a register, and their functions; part of loop.cpp.
 //
 // Written with the compiler's vector extensions, which fit every CPU; only loads and stores of a
 // part of a register have an AVX-512 form of their own.

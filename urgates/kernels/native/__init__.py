@@ -1,8 +1,9 @@
 """The recurrence as a compiled loop over time, on the CPU in float32 or bfloat16.
 
-`native.cpp` is the loop; one gate's C statements, printed by SymPy from its Python formula with
-their derivatives, are spliced into it and a plain call of the C++ compiler makes a small library
-(`build`).  The cell around the gate, forward and backward, is written by hand there and in `row.h`.
+`loop.cpp` is the loop; the step of one cell and gate, forward and backward, printed by SymPy from
+the Python equations (`urgates.tape`), is spliced into it and a plain call of the C++ compiler makes
+a small library (`build`).  By hand are the products (`product.h`) and what a whole row takes part
+in, cumax and its way back (`row.h`).
 Nothing is linked with fast-math flags: tiny and non-finite numbers are treated as before.
 In bfloat16 the factors of products are bfloat16, where the CPU multiplies them (AVX512_BF16); sums,
 gates, cell states and all that is kept for backward are float32.
@@ -18,8 +19,8 @@ import torch
 from torch import Tensor
 
 import urgates  # its `symbolic` brings SymPy at the first use
-from urgates.kernels import build, memory
-from urgates.kernels.build import BuildError, compiler
+from urgates.kernels.native import build, memory
+from urgates.kernels.native.build import BuildError, compiler
 from urgates.kernels.reference import Gradients, Inputs, Recurrence, States, wide
 
 __all__ = ["BuildError", "backward", "compiler", "forward", "library", "stash_width", "unfit"]
@@ -29,12 +30,13 @@ _HERE = Path(__file__).parent
 # ------------------------------------------------------------------ source
 
 
-def source(r: Recurrence, template: Path = _HERE / "native.cpp", low: bool = False) -> str:
-    """The C++ source of one recurrence: the template with its gate spliced in.
+def source(r: Recurrence, template: Path = _HERE / "loop.cpp", low: bool = False) -> str:
+    """The C++ source of one recurrence: the template with its step spliced in.
 
     `low` makes the factors of products bfloat16; everything else stays float32.
     """
-    gates = [head.name for head in r.layout if head.mixed]
+    heads = [name for name in r.heads if name != "u"]
+    _, _, *cell = urgates.tape.forwards(r).items()  # the effective gates come with "gate"
     special = any(head.special for head in r.layout)
     kinds = [
         f"MASTER * {int(head.chunked)} + ORDERED * {int(head.ordered)}"
@@ -53,13 +55,12 @@ def source(r: Recurrence, template: Path = _HERE / "native.cpp", low: bool = Fal
         ],
         "activation": [urgates.symbolic.c_activation(r.gate.activation if special else "sigmoid")],
         "gate": [
-            *(f"const auto [{h}, {h}_c] = row.gate<{h}_>(j);" for h in gates),
+            *(f"const auto [{h}, {h}_c] = row.gate<{h}_>(j);" for h in heads),
             urgates.symbolic.c_statements(r.gate, r.heads, gradients=True),
         ],
-        "put": [
-            f"row.put<{h}_>(j, carrier * (dforget_{h} * state + dinput_{h} * u), {h}, {h}_c);"
-            for h in gates
-        ],
+        "cell": [urgates.symbolic.c_lines(cell)],
+        "back": [urgates.symbolic.c_lines(urgates.tape.backwards(r).items())],
+        "put": [f"row.put<{h}_>(j, d_{h}, {h}, {h}_c);" for h in heads],
     }
     text = inlined(template.read_text())
     for name, lines in splices.items():

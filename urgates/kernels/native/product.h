@@ -1,4 +1,4 @@
-// A GEMM of registers, in float32 or with bfloat16 factors; part of native.cpp.
+// A GEMM of registers, in float32 or with bfloat16 factors; part of loop.cpp.
 //
 // out = a @ b goes in tiles of ROWS rows and VECTORS vectors of columns, whose sums stay in
 // registers over the whole depth.  b is packed so that a panel of a tile's width is one stream.

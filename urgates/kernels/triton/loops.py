@@ -1,9 +1,11 @@
 """The loops over time that triton.py launches: a text it specialises for one recurrence, no module.
 
 There, `for HEAD in …` is written out head by head, `for PART in …` by blocks of the inner sum;
-`if LSTM` and `if RESET` are decided; `COLUMNS`, `GATE` and `SLOPES` become the heads' columns, the
-gate's statements and the same with their derivatives, as SymPy prints them; so do `TAIL` and
-`SLOPE`, the distance to saturation and the derivative of an activation of the gate's own.
+`if LSTM` and `if RESET` are decided; `COLUMNS` becomes the heads' columns.  As SymPy prints them
+from the Python equations come `GATE`, the effective gates, and `SLOPES`, the same with their
+derivatives; `CELL` and `BACK`, the rest of a step and its gradients; `NEXT`, what backward computes
+again of `CELL`; `TAIL` and `SLOPE`, the distance to saturation and the derivative of an activation
+of the gate's own.
 A program holds a tile of batch rows `b` and hidden units `j` of one model and goes through time
 with the state in registers.  With `DOT` its weights stay on the chip as well; programs that share
 rows are `SLICES` of the hidden units, hand h (or its gradient) on through memory and meet once a
@@ -189,9 +191,12 @@ def forward(
                     w_HEAD_PART = weight(w_h + w_at, units & (k_PART < H)[:, None], OPERAND)
     if b_u is not None:
         bias = load(b_u + m * H + j, j < H)[None, :]
+    # Before step t: `state` [BM, BH] is c (h of a GRU), and hs [M, T, B, H] has h up to t - 1,
+    # once this step's signal has arrived from all slices.
     state = load(carry + row * H + j, here)
     for t in range(start, stop):
         at = ((m * T + t) * B + b)[:, None]
+        # ---- pre-activations: x_HEAD from the input, r_HEAD from h
         for HEAD in HEADS:
             x_HEAD = load(gx + at * G + column_HEAD, here)
         if DOT:
@@ -211,6 +216,7 @@ def forward(
         else:
             for HEAD in HEADS:
                 r_HEAD = load(z + row * G + column_HEAD, here)
+        # ---- activations HEAD and their complements HEAD_c; p_HEAD is an ordered head's softmax
         for HEAD in SIGMOIDS:
             HEAD, HEAD_c = sigmoid(x_HEAD + r_HEAD)
         for HEAD in OWN:
@@ -221,33 +227,29 @@ def forward(
             HEAD, HEAD_c = cumax(p_HEAD * first)
         for HEAD in FALLING:
             HEAD_c, HEAD = cumax(p_HEAD * first)
+        # ---- the step, then what holds its state
         GATE
+        v = r_u
+        if b_u is not None:
+            v += bias
+        z_u = x_u + v
+        CELL
+        old = state
         if LSTM:
-            u = tanh(x_u + r_u)
-            c = forget * state + input * u
-            new = o * tanh(c)
             if keep_c is not None:
                 keep = masked(keep_c, m, t, b, j, cm, ct, cb, cj, here)
-                c = keep * state + (1 - keep) * c
+                next = keep * state + (1 - keep) * next
             if keep_h is not None:
-                keep = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here)
-                old = before(h0, hs, t, row * H + j, (at - B) * H + j, here)
-                new = keep * old.to(tl.float32) + (1 - keep) * new
-            state = c
+                old = before(h0, hs, t, row * H + j, (at - B) * H + j, here).to(tl.float32)
+        if keep_h is not None:
+            keep = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here)
+            h = keep * old + (1 - keep) * h
+        if LSTM:
+            state = next
         else:
-            v = r_u
-            if b_u is not None:
-                v += bias
-            if RESET:
-                u = tanh(x_u + reset * v)
-            else:
-                u = tanh(x_u + v)
-            new = forget * state + input * u
-            if keep_h is not None:
-                keep = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here)
-                new = keep * state + (1 - keep) * new
-            state = new
-        tl.store(hs + at * H + j, new, mask=here)
+            state = h
+        # ---- h first, which the other slices wait for
+        tl.store(hs + at * H + j, h, mask=here)
         if DOT:
             arrive(signal, WAIT)
         if LSTM:
@@ -288,6 +290,8 @@ def backward(
                 for HEAD in HEADS:
                     w_at = (m * G + start_HEAD + k_PART)[:, None] * H + j[None, :]
                     w_HEAD_PART = weight(w_h + w_at, units & (k_PART < H)[:, None], OPERAND)
+    # Before step t: dh and dc [BM, BH] are the gradients of its h and c by way of the steps after
+    # it, but for what the product of step t + 1's d_rh [M, T, B, G] brings, which comes next.
     dh = load(carry_h + row * H + j, here)
     if LSTM:
         dc = load(carry_c + row * H + j, here)
@@ -299,7 +303,7 @@ def backward(
         if RESET:
             v = tl.load(stash + at * S + G + j, mask=here, other=0.0)
         state = before(first_state, states, t, row * H + j, (at - B) * H + j, here)
-        d = load(dhs + at * H + j, here) + dh
+        d_h = load(dhs + at * H + j, here) + dh
         if DOT:
             if WAIT:
                 if back > start:
@@ -316,9 +320,10 @@ def backward(
                         if not EAGER:
                             at_next = (at + B) * G + start_HEAD + k_PART
                             n_HEAD_PART = after(d_rh + at_next, inner_PART & (back > 0))
-                        d = product(n_HEAD_PART, w_HEAD_PART, d, PRECISION)
+                        d_h = product(n_HEAD_PART, w_HEAD_PART, d_h, PRECISION)
         else:
-            d += load(z + row * H + j, here)
+            d_h += load(z + row * H + j, here)
+        # ---- what the step computed, from the stash
         for HEAD in POINTWISE:
             HEAD, HEAD_c = unpack(s_HEAD.to(tl.float32))
         for HEAD in ORDERED:
@@ -329,26 +334,24 @@ def backward(
             HEAD_c, HEAD = cumax(p_HEAD * first)
         u, state = s_u.to(tl.float32), state.to(tl.float32)
         SLOPES
-        dh = tl.zeros_like(d)
+        # ---- past what held the states, and back through the step
+        dh = tl.zeros_like(d_h)
         if keep_h is not None:
-            dh = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here) * d
-            d -= dh
+            dh = masked(keep_h, m, t, b, j, hm, ht, hb, hj, here) * d_h
+            d_h -= dh
         if LSTM:
-            tanh_c = tanh(forget * state + input * u)
-            held = tl.zeros_like(d)
+            held = tl.zeros_like(d_h)
+            d_c = dc
             if keep_c is not None:
-                held = masked(keep_c, m, t, b, j, cm, ct, cb, cj, here) * dc
-            carrier = dc - held + d * o * (1 - tanh_c * tanh_c)
-            dc = carrier * forget + held
-            d_o = d * tanh_c * o * o_c
+                held = masked(keep_c, m, t, b, j, cm, ct, cb, cj, here) * d_c
+                d_c -= held
+        NEXT
+        BACK
+        if LSTM:
+            dc = d_state + held
         else:
-            carrier = d
-            dh += carrier * forget
-        d_u = carrier * input * (1 - u * u)
-        if RESET:
-            d_reset = d_u * v * reset * reset_c
-        for HEAD in GATES:
-            d_HEAD = carrier * (dforget_HEAD * state + dinput_HEAD * u)
+            dh += d_state
+        # ---- from activations to pre-activations
         for HEAD in LOGISTIC:
             d_HEAD = d_HEAD * HEAD * HEAD_c
         for HEAD in OWN:
@@ -359,11 +362,13 @@ def backward(
             d_HEAD = cumax_gradient(d_HEAD, p_HEAD, first)
         for HEAD in FALLING:
             d_HEAD = cumax_gradient(-d_HEAD, p_HEAD, first)
-        if RESET:  # the hidden state saw u's gradient behind the reset gate
-            tl.store(d_gx + at * G + column_u, d_u, mask=here)
-            d_u *= reset
-        for HEAD in HEADS:
+        for HEAD in OTHERS:
             tl.store(d_rh + at * G + column_HEAD, d_HEAD, mask=own_HEAD)
+        if RESET:  # the hidden state saw u's gradient behind the reset gate
+            tl.store(d_gx + at * G + column_u, d_x_u, mask=here)
+            tl.store(d_rh + at * G + column_u, d_v, mask=here)
+        else:
+            tl.store(d_rh + at * G + column_u, d_z_u, mask=here)
         if DOT:
             arrive(signal, WAIT)
         if RESET:
