@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -19,6 +20,7 @@ from urgates.lab.book.clock import stopwatch, turn_about
 from urgates.lab.book.clock import threads as on_threads
 from urgates.lab.book.contenders import Case, Contender
 from urgates.lab.devices import device_name
+from urgates.lab.store.files import write_atomically
 from urgates.lab.store.record import commit
 from urgates.rnn import LSTM
 
@@ -94,6 +96,18 @@ def table(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def store(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table, with six digits; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(path, text.encode())
+
+
+def stored(path: Path) -> pd.DataFrame:
+    """Read a stored table."""
+    return pd.read_csv(path, dtype={"commit": str})  # 31415e9 would be a number
+
+
 def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.DataFrame:
     """Speed of a square float32 product at 1 thread and at torch's number: threads, gflops."""
     rows, a = [], torch.randn(size, size, device=device)
@@ -134,9 +148,11 @@ def error_ratios(
     exact, rows = found(truth), []
     for provider, module in contenders.items():
         for what, value in found(module).items():
-            error = (value - exact[what]).square().mean().sqrt() / exact[
-                what
-            ].square().mean().sqrt()
             row = {"provider": provider, "gate": name, "time": time, "what": what}
-            rows.append(row | {"error": float(error)})
+            rows.append(row | {"error": error_ratio(value, exact[what])})
     return rows
+
+
+def error_ratio(ours: Tensor, truth: Tensor) -> float:
+    """RMS(ours - truth) / RMS(truth)."""
+    return float((ours - truth).square().mean().sqrt() / truth.square().mean().sqrt())
