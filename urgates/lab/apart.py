@@ -33,6 +33,7 @@ class Apart:
         self.process = None
 
     def __call__(self, call: Callable[[], object]) -> object:
+        """What the call returns; it and its result must be such as can be pickled."""
         if not self.process:
             here = get_context("spawn")
             self.pipe, other = here.Pipe()

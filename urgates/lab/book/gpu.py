@@ -8,7 +8,7 @@ or leave the device useless to the process that ran it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -55,15 +55,13 @@ def visit(
     with locked(out / "gpu.lock", "visiting a GPU"):
         told(f"{device_name(device)}: {minutes:g} minutes, into {out}")
         wrong = _measure(out, preset, device, begun, end, told)
-        if wrong["checks"]:
-            told("Copy is not trained with kernels that fail their checks")
-        else:
-            _train(out, preset, device, end, known, told)
-    if sum(wrong.values()):
-        told(f"went wrong: {', '.join(f'{n} in {name}' for name, n in wrong.items() if n)}")
+        doubtful = {row["gate"] for row in wrong if _trained_so(row)}
+        _train(out, preset, device, end, known, doubtful, told)
+    if wrong:
+        told(f"{len(wrong)} parts went wrong, in {', '.join({row['table']: 0 for row in wrong})}")
     if device == "cpu":
         told("rehearsed without a GPU: X1's tables for one stay 'not measured'")
-    return sum(wrong.values())
+    return len(wrong)
 
 
 def _usable(device: str, preset: str) -> str:
@@ -86,18 +84,19 @@ def _usable(device: str, preset: str) -> str:
 
 def _measure(
     out: Path, preset: str, device: str, begun: float, end: float, told: Tell
-) -> dict[str, int]:
-    """Add to all tables what is missing of them; by table, how many parts went wrong."""
-    folder, wrong = out / HOME / "runs", {}
+) -> list[dict]:
+    """Add to all tables what is missing of them; what went wrong: its table, key and why."""
+    folder, wrong = out / HOME / "runs", []
     with Apart(end) as work:
         for name, parts in tables(preset, device).items():
             share = UNTIL["check" if name == "checks" else "time"]
             deadline, path = begun + share * (end - begun), folder / f"{name}_{preset}.csv"
             left, problems = fill(path, parts, work, deadline, device, told)
             _note(out / "problems.csv", name, problems, device)
-            wrong[name] = len(problems)
+            wrong += [{"table": name, **key} for key, _ in problems]
             if name == "checks" and path.exists():
-                wrong[name] += int((stored(path).verdict != "fine").sum())
+                rows = stored(path)
+                wrong += rows[rows.verdict != "fine"].assign(table=name).to_dict("records")
             if parts:
                 told(f"{path.name}: {len(parts) - left} of {len(parts)} parts")
     return wrong
@@ -105,7 +104,7 @@ def _measure(
 
 def fill(
     path: Path, parts: Sequence[Part], work: Callable, deadline: float, device: str, told: Tell
-) -> tuple[int, list[tuple[str, str]]]:
+) -> tuple[int, list[tuple[dict, str]]]:
     """Add to a stored table the parts that it lacks, until the clock shows `deadline`.
 
     Returns:
@@ -115,7 +114,8 @@ def fill(
     """
     rows = stored(path) if path.exists() else pd.DataFrame()
     others = {*rows.get("device", ())} - {device_name(device)}
-    require("out", not others, f"hold rows of {device_name(device)} alone", f"{path}: {others}")
+    if others:
+        raise refusal("out", f"hold rows of {device_name(device)} alone", f"{path}: {others}")
     left, problems = 0, []
     for part in parts:
         if _has(rows, part.key):
@@ -126,7 +126,7 @@ def fill(
         try:
             made = work(part.make)
         except RuntimeError as error:
-            left, problems = left + 1, [*problems, (str(part.key), str(error))]
+            left, problems = left + 1, [*problems, (part.key, str(error))]
             told(f"{path.stem}: {_words(part.key)}: {error}")
             continue
         store(pd.concat([rows, made]), path)
@@ -157,19 +157,35 @@ def _line(name: str, key: dict, made: pd.DataFrame) -> str:
     return f"{name}: {_words(key)}".rstrip(": ")
 
 
-def _note(path: Path, name: str, problems: Sequence[tuple[str, str]], device: str) -> None:
+def _trained_so(row: dict) -> bool:
+    """Whether what went wrong is a check of what Copy's training is made of."""
+    return row["table"] == "checks" and (row["cell"], row["dtype"]) == ("lstm", "float32")
+
+
+def _note(path: Path, name: str, problems: Sequence[tuple[dict, str]], device: str) -> None:
     """Keep what went wrong."""
     if problems:
         before = [stored(path)] if path.exists() else []
-        rows = [{"table": name, "what": what, "why": why} for what, why in problems]
+        rows = [{"table": name, "what": _words(key), "why": why} for key, why in problems]
         store(pd.concat([*before, pd.DataFrame(rows).assign(**where(device))]), path)
 
 
 # ------------------------------------------------------------------ train
 
 
-def _train(out: Path, preset: str, device: str, end: float, known: Path | None, told: Tell) -> None:
-    """Train Copy as the book's queue has it (at smoke, each gate), until the clock shows `end`."""
+def _train(
+    out: Path,
+    preset: str,
+    device: str,
+    end: float,
+    known: Path | None,
+    doubtful: Collection[str],
+    told: Tell,
+) -> None:
+    """Train Copy as the book's queue has it (at smoke, each gate), until the clock shows `end`.
+
+    Gates that are doubtful are left out.
+    """
     wanted = [t for t in sweep.QUEUE if t.job.group.stem.startswith("copy_lstm")]
     wanted = [t for t in wanted if t.job.protocol.preset == preset]
     done, queue = 0, wanted or sweep.wanted(["copy"], preset)
@@ -177,6 +193,9 @@ def _train(out: Path, preset: str, device: str, end: float, known: Path | None, 
         folder = out / training.notebook / "runs"
         if known and training.state_in(known / training.notebook / "runs")[0] == "done":
             done += 1
+            continue
+        if training.job.gate in doubtful:
+            told(f"{training.job.key.stem}: not trained, as a check of its kernel went wrong")
             continue
         if training.state_in(folder)[0] != "done":
             run_missing([training.job], folder, device=device, deadline=end)

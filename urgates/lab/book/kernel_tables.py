@@ -36,10 +36,17 @@ SIZES = {  # by name: smoke, paper
 }
 
 ORDER = (  # of interest on a GPU
-    *("checks", "dtypes", "models", "lstm", "limits", "loops", "others", "strict", "types", "roof"),
-    *("growth_time", "errors", "gru", "growth_batch", "growth_inputs", "masters"),
+    *("checks", "dtypes", "models", "lstm", "limits", "loops", "others", "stacks", "strict"),
+    *("types", "roof", "growth_time", "errors", "gru", "growth_batch", "growth_inputs", "masters"),
 )
-FEW = ("models", "loops", "growth_time", "growth_batch", "growth_inputs")  # turns: at most five
+FEW = (
+    "models",
+    "stacks",
+    "loops",
+    "growth_time",
+    "growth_batch",
+    "growth_inputs",
+)  # turns: at most five
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Part:
 
 
 def tables(preset: str, device: str) -> dict[str, list[Part]]:
-    """By name as X1 stores them; beside them "checks", "strict" and, if installed, "others".
+    """By name as X1 stores them; besides "checks", "stacks", "strict" and, if installed, "others".
 
     A GPU multiplies float32 as cuDNN's layers do by default ("tf32"), the loops beside them too;
     in "strict" and "errors" nobody does.
@@ -62,10 +69,10 @@ def tables(preset: str, device: str) -> dict[str, list[Part]]:
     few = how | {"pairs": min(size["pairs"], 5)}
     found = {"checks": [Part(asdict(c), partial(look, c, device)) for c in checks(preset, device)]}
     for name, some in cases(preset, size).items():
-        wanted = [c for c in some if device.startswith("cuda") or not c.graphs]
+        wanted = some if device.startswith("cuda") or name != "dtypes" else []
         own = (few if name in FEW else how) | ({"threads": 1} if name == "types" else {})
         fp32 = "ieee" if name == "strict" else "tf32"
-        found[name] = [Part(asdict(c), partial(_timed, fp32, c, own)) for c in wanted]
+        found[name] = [Part(asdict(c), partial(timed, fp32, c, own)) for c in wanted]
     large = {"size": 4096} if device.startswith("cuda") else {}
     found["limits"] = [Part({}, partial(_under, "tf32", partial(gemm_peak, device, **large)))]
     found["roof"] = [Part({}, partial(_under, "tf32", partial(roof, device, **large)))]
@@ -82,7 +89,8 @@ def _under(fp32: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         return make().assign(fp32=fp32)
 
 
-def _timed(fp32: str, case: Case, how: dict) -> pd.DataFrame:
+def timed(fp32: str, case: Case, how: dict) -> pd.DataFrame:
+    """A row of `measure`."""
     return _under(fp32, partial(measure, [case], **how))
 
 
@@ -109,15 +117,18 @@ def cases(preset: str, size: dict) -> dict[str, list[Case]]:
         rows = (dict(zip(names.split(), row, strict=True)) for row in product(*columns))
         return [Case(**(base | fixed | row)) for row in rows]
 
+    models = [Case(gate=g, models=m, **stack) for g, m in product(("-", "UR"), size["models"])]
+    many = {"batch": size["models' batch"], "downsize": 16, "gate": "UR"}
+    stacks = each(hidden[:2], size["models"][1:], kinds[:2], names="hidden models dtype", **many)
+    others = each(hidden[:2], kinds, installed(), names="hidden dtype provider", gate="-")
     return {
         "dtypes": each(hidden[:2], kinds, (False, True), names="hidden dtype graphs"),
-        "models": [
-            Case(gate=g, models=m, **stack) for g, m in product(("-", "UR"), size["models"])
-        ],
+        "models": models,
         "lstm": each(hidden, gates, names="hidden gate", cell="lstm"),
         "loops": each(hidden[::2], loops, names="hidden provider", rival="urgates"),
+        "stacks": [c for c in stacks if c not in models],
         "strict": each(hidden[:2], ("-", "UR"), names="hidden gate"),
-        "others": each(hidden[:2], kinds, installed(), names="hidden dtype provider", gate="-"),
+        "others": [c for c in others if c.provider != "haste" or c.dtype == "float32"],
         "types": [
             Case(dtype=d, **one)
             for d, one in product(kinds[:2], [*({**base, "hidden": h} for h in hidden), copy])
