@@ -85,9 +85,9 @@ def table(frame: pd.DataFrame) -> str:
     """The rows as text: what ran, its size, milliseconds, ratio and quartiles."""
     lines = []
     for r in frame.itertuples():
-        size = f"T={r.time} B={r.batch} I={r.inputs} H={r.hidden}" + f" M={r.models}" * (
-            r.models > 1
-        )
+        size = f"T={r.time} B={r.batch} I={r.inputs} H={r.hidden}"
+        size += f" M={r.models}" * (r.models > 1) + f" {r.dtype}" * (r.dtype != "float32")
+        size += " graph" * bool(r.graphs)
         what = f"{r.provider} {r.gate}-{r.cell.upper()}".replace("--", "-")
         lines.append(
             f"{what:24} {size:28} {r.ms:9.2f} ms  {r.us:8.2f} us/step  "
