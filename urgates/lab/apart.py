@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection
 
 PATIENCE = 240.0  # seconds that a call may take: a GPU's kernels are compiled at their first launch
 
+_GOODBYE = 2.0  # seconds
+
 
 class Apart:
     """Makes calls in another process, one at a time, until the clock shows `end`.
@@ -27,9 +29,10 @@ class Apart:
 
     def __exit__(self, *_) -> None:
         if self.process:
+            self.pipe.close()  # one that waits for a call ends by itself
+            self.process.join(_GOODBYE)
             self.process.kill()
             self.process.join()
-            self.pipe.close()
         self.process = None
 
     def __call__(self, call: Callable[[], object]) -> object:

@@ -115,8 +115,8 @@ _EXAMPLES = {
     "gpu": "examples:\n  urgates gpu\n  urgates gpu --minutes 25 --device cuda:1 --out results\n"
     "  urgates gpu --device cpu --preset smoke\n\n"
     "Every row is stored as soon as it is known; the same line goes on where one ended. Checks\n"
-    "take a quarter of the time at most, and training of Copy gets 30 % or more. The folders in\n"
-    "DIR are as in figures/: copy them there to have the results in the book.",
+    "take a quarter of the time at most, and training of Copy gets 30 % or more. Files in\n"
+    "DIR are as in figures/: copied there, they are part of the book.",
     "claims": "examples:\n  urgates claims\n  urgates claims --diff main",
     "links": "example:\n  urgates links",
     "site": "examples:\n  urgates site\n  urgates site --out ~/public_html/urgates\n\n"

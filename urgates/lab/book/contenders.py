@@ -239,6 +239,7 @@ def _without_onednn():
 def captured(step: Callable) -> torch.cuda.CUDAGraph:
     """A CUDA graph of a step, after three to warm up."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()

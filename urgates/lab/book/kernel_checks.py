@@ -8,6 +8,7 @@ M models, T time steps, B batch, I inputs, H hidden units.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
@@ -89,7 +90,8 @@ def look(check: Check, device: str) -> pd.DataFrame:
     gradients; `plain` is that of the plain loop, whose sums are float32: in float32 ours may err so
     many TIMES as much, in 16 bits up to LOW. A second pass must repeat the first to the bit.
     """
-    with float32_products(check.fp32):
+    on_device = torch.cuda.device(device) if device.startswith("cuda") else nullcontext()
+    with on_device, float32_products(check.fp32):
         kernel = "triton" if device.startswith("cuda") or triton.interpreting() else "auto"
         ours = _layers(check, kernel, DTYPES[check.dtype], device)
         given = _drawn(check, device)
