@@ -72,4 +72,7 @@ def _serve(pipe: Connection) -> None:
             answer = True, call()
         except Exception as error:
             answer = False, f"{type(error).__name__}: {error}".splitlines()[0]
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except ConnectionError:  # nobody waits for it any more
+            return
