@@ -391,8 +391,9 @@ goals if preset == "laptop" else goals.drop(columns="met")
 # %% [markdown]
 # **On a GPU: not measured.** The goals there wait for a machine: H = 256 and 512, T = 520, B = 50,
 # 2.5 times faster than `torch.nn.LSTM` in float32 and bfloat16; 27 and 108 models of H = 256 in one
-# go, 25 times; H = 2048 and 3072, not slower.
-# `urgates run X1 --preset paper --recompute` measures them.
+# go, 25 times; H = 2048 and 3072, not slower. `urgates gpu` checks the kernels there and measures
+# the tables of this page in half an hour, row by row; copied from `runs/gpu/` to `figures/`, they
+# are what `urgates run X1 --preset paper` shows.
 
 # %% [markdown]
 # Until then the Triton kernels are tested in its interpreter and compiled ahead of time for compute

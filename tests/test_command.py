@@ -15,7 +15,7 @@ from urgates.lab.store.files import locked
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
     *("run", "publish", "sweep", "plan", "train"),
-    *("list", "time", "claims", "site", "data"),
+    *("list", "time", "gpu", "claims", "site", "data"),
 )
 WHOLE, LIST = "must be a whole number of at least 1", "must be whole numbers of at least 1"
 
@@ -129,6 +129,13 @@ BAD = [
     ("time --threads 0", "--threads", "'0'", WHOLE),
     ("time --threads all", "--threads", "'all'", WHOLE),
     ("time --pairs 0", "--pairs", "'0'", WHOLE),
+    ("gpu X1", "argument", "'X1'", "expected usage: urgates gpu"),
+    ("gpu --minutes 0", "--minutes", "'0'", "must be a number above 0"),
+    ("gpu --preset laptop", "--preset", "'laptop'", "must be one of smoke, paper"),
+    ("gpu --device abacus", "device", "'abacus'", "must be auto, cpu, cuda or cuda:N"),
+    ("gpu --device cuda:99", "device", "'cuda:99'", "stay 'not measured'; urgates gpu"),
+    ("gpu --device meta --preset smoke", "device", "'meta'", "must be auto, cpu, cuda or cuda:N"),
+    ("gpu --device cpu", "preset", "'paper'", "must be smoke on a CPU"),
     ("time --csv nowhere/times.csv", "csv", "'nowhere/times.csv'", "in a folder that exists"),
     ("time --csv notebooks", "csv", "'notebooks'", "must be a file"),
 ]  # fmt: skip

@@ -250,6 +250,19 @@ def _time(options: argparse.Namespace) -> int:
     return 0
 
 
+def _gpu(options: argparse.Namespace) -> int:
+    from urgates.lab.book import gpu
+    from urgates.lab.store.files import BusyError, CheckpointError
+
+    root = places.checkout()
+    out, known = Path(options.out or root / "runs/gpu").absolute(), root / "figures"
+    how = {"device": options.device, "minutes": options.minutes, "known": known}
+    try:
+        return int(gpu.visit(out, options.preset, **how) > 0)
+    except (BusyError, CheckpointError) as error:
+        raise ValueError(str(error)) from None
+
+
 def _data(options: argparse.Namespace) -> int:
     from urgates.lab.tasks import corpus, data
 
@@ -263,12 +276,13 @@ def _data(options: argparse.Namespace) -> int:
 
 ACTIONS: dict[str, Action] = {
     "run": _run, "publish": _publish, "sweep": _sweep, "plan": _plan, "train": _train,
-    "list": _list, "time": _time, "claims": _claims, "links": _links, "site": _site, "data": _data,
+    "list": _list, "time": _time, "gpu": _gpu, "claims": _claims, "links": _links, "site": _site,
+    "data": _data,
 }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 a notebook failed, 2 wrong usage."""
+    """Run one command; returns the exit code: 0 done, 1 something failed, 2 wrong usage."""
     try:
         options = read(sys.argv[1:] if arguments is None else arguments, ACTIONS)
         return options.action(options)

@@ -112,6 +112,11 @@ _EXAMPLES = {
     "list": "example:\n  urgates list",
     "time": "examples:\n  urgates time --gates UR,- --hidden 64,256\n"
     "  urgates time --device cuda:1 --graphs --dtype bfloat16 --csv times.csv",
+    "gpu": "examples:\n  urgates gpu\n  urgates gpu --minutes 25 --device cuda:1 --out results\n"
+    "  urgates gpu --device cpu --preset smoke\n\n"
+    "Every row is stored as soon as it is known; the same line goes on where one ended. Checks\n"
+    "take a quarter of the time at most, and training of Copy gets 30 % or more. Files in\n"
+    "DIR are as in figures/: copied there, they are part of the book.",
     "claims": "examples:\n  urgates claims\n  urgates claims --diff main",
     "links": "example:\n  urgates links",
     "site": "examples:\n  urgates site\n  urgates site --out ~/public_html/urgates\n\n"
@@ -147,6 +152,9 @@ def _parser(actions: Mapping[str, Action]) -> _Parser:
     _add_train(command("train", "train one task, or go on, where a notebook reads it"))
     command("list", "the notebooks, and which presets have stored runs")
     _add_time(command("time", "time layers turn about with torch's of the same size"))
+    _add_gpu(
+        command("gpu", "check and time all kernels on a GPU, then train Copy, in half an hour")
+    )
     claims = command("claims", "print the scoreboard and refresh README.md's part of it")
     text = "tell instead which verdicts and numbers have moved since a revision of git"
     claims.add_argument("--diff", metavar="REV", help=text)
@@ -241,6 +249,17 @@ def _add_time(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--threads", type=_whole, help="torch's threads (default: as it chooses)")
     sub.add_argument("--pairs", type=_whole, default=9, help="turns of each (default 9)")
     sub.add_argument("--csv", help="also write the numbers to this file")
+
+
+def _add_gpu(sub: argparse.ArgumentParser) -> None:
+    text = "stop after so many (default 30)"
+    sub.add_argument("--minutes", type=_positive, default=30.0, metavar="N", help=text)
+    sub.add_argument("--out", metavar="DIR", help="where results go (default: runs/gpu)")
+    sub.add_argument(
+        "--preset", type=_one_of("smoke", "paper"), default="paper", metavar="{smoke,paper}",
+        help="the paper's sizes (default), or tiny ones, which is all that a CPU takes",
+    )  # fmt: skip
+    sub.add_argument("--device", default="cuda", help="cuda (default) or cuda:N; cpu to rehearse")
 
 
 def read(arguments: Sequence[str], actions: Mapping[str, Action]) -> argparse.Namespace:

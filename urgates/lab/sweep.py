@@ -50,7 +50,11 @@ class Training:
 
     def state(self, root: Path) -> tuple[str, int, float]:
         """("waiting", "begun" or "done", steps made, seconds spent), as its records tell."""
-        paths = [self.folder(root) / f"{key.stem}.json" for key in self.job.runs]
+        return self.state_in(self.folder(root))
+
+    def state_in(self, folder: Path) -> tuple[str, int, float]:
+        """The same, of the records in another folder."""
+        paths = [folder / f"{key.stem}.json" for key in self.job.runs]
         records = [read_json(path, _TOLD) for path in paths if path.exists()]
         if not records:
             return "waiting", 0, 0.0

@@ -19,14 +19,14 @@ from urgates.gates import gate as find_gate
 from urgates.lab import experiments
 from urgates.lab.book.claims import CLAIMS, IMPRECISE, MISSING, UNTESTABLE, verdict
 from urgates.lab.book.contenders import Case
-from urgates.lab.book.timing import measure
+from urgates.lab.book.timing import measure, store, stored
 from urgates.lab.devices import choose_device, device_name
 from urgates.lab.experiments import Protocol
 from urgates.lab.jobs import Job
 from urgates.lab.learners.networks import Network
 from urgates.lab.learners.supervised import Stack
 from urgates.lab.places import PRESETS, checkout
-from urgates.lab.store.files import write_atomically, write_json
+from urgates.lab.store.files import write_json
 from urgates.lab.store.record import commit
 from urgates.lab.store.runs import Runs, completed, provenance, several
 from urgates.lab.train import run_missing, trained
@@ -168,15 +168,13 @@ class Bench:
         """
         path = self.runs_folder / f"{name}_{self.preset}.csv"
         if self.recompute or (self.trains and not (once and path.exists())):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = make().to_csv(index=False, float_format="%.6g", lineterminator="\n")
-            write_atomically(path, text.encode())
+            store(make(), path)
         if not path.exists():
             raise ValueError(
                 f"no stored table {name!r} at {self.preset}; this makes it: "
                 f"urgates run {self.notebook} --preset {self.preset} --recompute"
             )
-        return pd.read_csv(path, dtype={"commit": str})  # 31415e9 would be a number
+        return stored(path)
 
     def timings(
         self, name: str, cases: Iterable[Case] = (), measure: Callable = measure, **how

@@ -11,11 +11,15 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from urgates.checks import require
 from urgates.gates import gate, positive_int, refine, update
 from urgates.lab.book.clock import kept, now
 from urgates.rnn import GRU, LSTM
@@ -30,7 +34,8 @@ class Case:
 
     Args:
         provider: "urgates", "plain loop", "compiled loop" (torch.compile of its step), "reference"
-            or "torch without oneDNN".
+            "torch without oneDNN", or a package of others, if `installed()`: "FlashRNN" or
+            "haste" (plain LSTMs on a GPU alone; haste in float32).
         rival: "torch.nn", or "urgates" to see what a provider costs against ours.
         models: so many stacked models in one go, against as many of the rival one after another.
         graphs: capture both into CUDA graphs first.
@@ -123,12 +128,52 @@ def _torch(case: Case) -> nn.Module:
     return TORCH[case.cell](case.inputs, case.hidden)
 
 
+class FlashRNN(nn.Module):
+    """FlashRNN's LSTM (Pöppel et al. 2024) with torch's weights: input side apart, one head."""
+
+    def __init__(self, case: Case, backend: str = "cuda_fused"):
+        super().__init__()
+        self.weights, self.backend = nn.LSTM(case.inputs, case.hidden), backend
+        self.dtype = case.dtype
+        self.run = _package(case, "FlashRNN").flashrnn
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Hidden states [T, B, H] of x [T, B, I]."""
+        w, head = self.weights, (4, 1, self.weights.hidden_size)
+        gx = nn.functional.linear(x, w.weight_ih_l0).transpose(0, 1).unflatten(-1, head)
+        w_h, b = w.weight_hh_l0.unflatten(0, head), w.bias_ih_l0 + w.bias_hh_l0
+        how = {"function": "lstm", "backend": self.backend, "dtype": self.dtype}
+        states, _ = self.run(gx, w_h, b.unflatten(0, head), **how)  # [h or c, B, T, head, H]
+        return states[0].squeeze(2).transpose(0, 1), None
+
+
+def _haste(case: Case) -> nn.Module:
+    return _package(case, "haste").LSTM(case.inputs, case.hidden)
+
+
+_PACKAGES = {"FlashRNN": "flashrnn", "haste": "haste_pytorch"}
+
+
+def installed() -> list[str]:
+    """The packages of others that are here."""
+    return [name for name, module in _PACKAGES.items() if find_spec(module)]
+
+
+def _package(case: Case, name: str) -> ModuleType:
+    require("provider", name in installed(), f"be installed ({_PACKAGES[name]})", name)
+    what = f"{case.gate} of {case.cell}"
+    require("gate", what == "- of lstm", f"be - of lstm for {name}", what)
+    return import_module(_PACKAGES[name])
+
+
 _PROVIDERS: dict[str, Callable[[Case], nn.Module]] = {
     "urgates": _ours,
     "plain loop": PlainLoop,
     "compiled loop": _compiled,
     "reference": lambda case: _ours(case, "reference"),
     "torch without oneDNN": _torch,
+    "FlashRNN": FlashRNN,
+    "haste": _haste,
 }
 
 
@@ -153,7 +198,7 @@ class Contender:
         else:
             self.parameters = [p for module in modules for p in module.parameters()]
             self.calls = [(lambda m=m, a=a: m(a)[0], d) for m, a, d in zip(modules, x, dy)]  # noqa: B905
-        self.graph = _captured(self._step) if case.graphs else None
+        self.graph = captured(self._step) if case.graphs else None
 
     def _step(self) -> float:
         forward = 0.0
@@ -191,8 +236,10 @@ def _without_onednn():
             yield
 
 
-def _captured(step: Callable) -> torch.cuda.CUDAGraph:
+def captured(step: Callable) -> torch.cuda.CUDAGraph:
+    """A CUDA graph of a step, after three to warm up."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -19,6 +20,7 @@ from urgates.lab.book.clock import stopwatch, turn_about
 from urgates.lab.book.clock import threads as on_threads
 from urgates.lab.book.contenders import Case, Contender
 from urgates.lab.devices import device_name
+from urgates.lab.store.files import write_atomically
 from urgates.lab.store.record import commit
 from urgates.rnn import LSTM
 
@@ -83,15 +85,27 @@ def table(frame: pd.DataFrame) -> str:
     """The rows as text: what ran, its size, milliseconds, ratio and quartiles."""
     lines = []
     for r in frame.itertuples():
-        size = f"T={r.time} B={r.batch} I={r.inputs} H={r.hidden}" + f" M={r.models}" * (
-            r.models > 1
-        )
+        size = f"T={r.time} B={r.batch} I={r.inputs} H={r.hidden}"
+        size += f" M={r.models}" * (r.models > 1) + f" {r.dtype}" * (r.dtype != "float32")
+        size += " graph" * bool(r.graphs)
         what = f"{r.provider} {r.gate}-{r.cell.upper()}".replace("--", "-")
         lines.append(
             f"{what:24} {size:28} {r.ms:9.2f} ms  {r.us:8.2f} us/step  "
             f"{r.ratio:5.2f} x {r.rival} ({r.low:.2f} to {r.high:.2f}), forward {r.forward:.2f} x"
         )
     return "\n".join(lines)
+
+
+def store(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table, with six digits; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(path, text.encode())
+
+
+def stored(path: Path) -> pd.DataFrame:
+    """Read a stored table."""
+    return pd.read_csv(path, dtype={"commit": str})  # 31415e9 would be a number
 
 
 def gemm_peak(device: str = "cpu", size: int = 1024, repeats: int = 20) -> pd.DataFrame:
@@ -134,9 +148,11 @@ def error_ratios(
     exact, rows = found(truth), []
     for provider, module in contenders.items():
         for what, value in found(module).items():
-            error = (value - exact[what]).square().mean().sqrt() / exact[
-                what
-            ].square().mean().sqrt()
             row = {"provider": provider, "gate": name, "time": time, "what": what}
-            rows.append(row | {"error": float(error)})
+            rows.append(row | {"error": error_ratio(value, exact[what])})
     return rows
+
+
+def error_ratio(ours: Tensor, truth: Tensor) -> float:
+    """RMS(ours - truth) / RMS(truth)."""
+    return float((ours - truth).square().mean().sqrt() / truth.square().mean().sqrt())
