@@ -47,11 +47,11 @@ import numpy as np
 import pandas as pd
 
 import urgates
-from urgates import GATES, kernels, symbolic, tape
+from urgates import kernels, symbolic, tape
 from urgates.kernels import reference
 from urgates.lab import Bench, show_source
-from urgates.lab.book import time_figures
-from urgates.lab.book.contenders import Case, PlainLoop
+from urgates.lab.book import kernel_tables, time_figures
+from urgates.lab.book.contenders import PlainLoop
 from urgates.lab.book.roof import roof
 from urgates.lab.book.timing import error_ratios, gemm_peak
 
@@ -130,36 +130,14 @@ limits[["threads", "gflops", "device", "torch", "commit"]]
 # One input, as in the pixel tasks.
 
 # %%
-SIZES = {  # by name: smoke, laptop, paper
-    "hidden": ((16, 32), (64, 128, 256, 512), (256, 512, 2048, 3072)),
-    "time": (20, 100, 520),
-    "batch": (8, 50, 50),
-    "downsize": (4, 16, 16),
-    "pairs": (3, 9, 9),
-    "times": ((10, 40), (100, 200, 400, 800, 1600, 3200), (520, 2000)),
-    "batches": ((1, 8), (1, 8, 32, 128, 512), (8, 50, 512)),
-    "inputs": ((1, 8), (1, 16, 64, 256), (1, 256)),
-    "models": ((1, 3), (1, 3, 9, 27, 108), (1, 27, 108)),
-    "models' batch": (8, 32, 50),
-    "Copy": ((20, 4, 10, 16), (520, 10, 10, 256), (520, 10, 10, 256)),
-    "errors' times": ((20,), (100, 2000), (520, 2000)),
-}
-size = {name: row[("smoke", "laptop", "paper").index(preset)] for name, row in SIZES.items()}
-gates = ("-", "UR", "OM") if preset == "smoke" else tuple(GATES)
-how = {"pairs": size["pairs"]} | ({"threads": 1, "seconds": 0.005} if preset == "smoke" else {})
-few = how | {"pairs": min(size["pairs"], 5)}
-base = {name: size[name] for name in ("time", "batch", "downsize")}
+size, gates = kernel_tables.sizes(preset), kernel_tables.gates(preset)
+cases, (how, few) = kernel_tables.cases(preset), kernel_tables.pace(preset)
 hidden = size["hidden"]
-
+show_source(kernel_tables.cases)
 
 # %%
-def nine(cell):
-    """Every gate at every size."""
-    return [Case(cell=cell, gate=g, hidden=h, **base) for h, g in product(hidden, gates)]
-
-
-lstm = bench.timings("lstm", nine("lstm"), **how)
-gru = bench.timings("gru", nine("gru"), **how)
+lstm = bench.timings("lstm", cases["lstm"], **how)
+gru = bench.timings("gru", cases["gru"], **how)
 
 
 # %% tags=["hide-input"]
@@ -191,11 +169,7 @@ pd.concat(by_the_clock).droplevel(1).round(1)
 # heads of full size they have six heads instead of four, so half as many products again:
 
 # %%
-full = [
-    Case(gate=g, hidden=h, **(base | {"downsize": 1}))
-    for h, g in product(hidden, ("OM", "UM")[: len(hidden) // 2])
-]
-full = bench.timings("masters", full, **how)
+full = bench.timings("masters", cases["masters"], **how)
 full.pivot(index="gate", columns="hidden", values="ratio").round(2)
 
 # %% [markdown]
@@ -223,15 +197,11 @@ ur[["hidden", "ms", "rival_ms", "limit_ms", "limit / ours", "limit / torch"]].ro
 show_source(PlainLoop.forward)
 
 # %%
-providers = ("plain loop", "compiled loop", "reference", "torch without oneDNN")
-rivals = [
-    Case(provider=p, rival="urgates", hidden=h, **base) for h, p in product(hidden[::2], providers)
-]
-rivals = bench.timings("loops", rivals, **few)
+rivals = bench.timings("loops", cases["loops"], **few)
 rivals.pivot(index="provider", columns="hidden", values="ratio").round(1)
 
 # %% tags=["hide-input"]
-fig = time_figures.loops(rivals, providers)
+fig = time_figures.loops(rivals, list(dict.fromkeys(rivals.provider)))
 bench.save(fig, "loops", data=rivals)
 
 # %% [markdown]
@@ -240,14 +210,8 @@ bench.save(fig, "loops", data=rivals)
 # With the length of the sequence, the batch, and the number of inputs.
 
 # %%
-one = {**base, "hidden": hidden[0]}
-growth = {
-    "time": [Case(**(one | {"time": t})) for t in size["times"]],
-    "batch": [Case(**(one | {"batch": b})) for b in size["batches"]],
-    "inputs": [Case(**(one | {"inputs": i})) for i in size["inputs"]],
-}
-growth = {name: bench.timings(f"growth_{name}", cases, **few) for name, cases in growth.items()}
-
+growth = {name: f"growth_{name}" for name in ("time", "batch", "inputs")}
+growth = {name: bench.timings(table, cases[table], **few) for name, table in growth.items()}
 fig = time_figures.growth(growth)
 bench.save(fig, "growth", data=pd.concat(growth.values()))
 
@@ -268,9 +232,7 @@ print(f"kept at T={longest.time}: {longest.kept:.0f} MB, torch {longest.rival_ke
 
 # %%
 many = size["models"]
-stack = {"hidden": hidden[0], "time": size["time"], "batch": size["models' batch"]}
-stacks = [Case(gate=g, models=m, **stack) for g, m in product(("-", "UR"), many)]
-stacks = bench.timings("models", stacks, **few)
+stacks = bench.timings("models", cases["models"], **few)
 stacks.assign(per_model=stacks.ms / stacks.models, torch_per_model=stacks.rival_ms / stacks.models)[
     ["gate", "models", "per_model", "torch_per_model", "ratio"]
 ].round(2)
@@ -294,10 +256,7 @@ print(f"lowest ratio possible {floor / theirs:.2f}, ours {row.ratio:.2f}")
 # EPYC), the sizes above, and Copy as the paper trains it: T = 520, a batch of 10.
 
 # %%
-copy = dict(zip(("time", "batch", "inputs", "hidden"), size["Copy"], strict=True))
-sizes = [{**base, "hidden": h} for h in hidden] + [copy]
-types = [Case(dtype=d, **one) for d, one in product(("float32", "bfloat16"), sizes)]
-types = bench.timings("types", types, **(how | {"threads": 1}))
+types = bench.timings("types", cases["types"], **(how | {"threads": 1}))
 types.pivot(index=["time", "batch", "hidden"], columns="dtype", values=["ms", "ratio"]).round(2)
 
 # %% [markdown]
@@ -325,9 +284,7 @@ one.set_index(["dtype", "time", "hidden"])[roofs].round(2)
 
 # %%
 if preset == "paper":
-    kinds = product(hidden[:2], ("float32", "bfloat16", "float16"), (False, True))
-    kinds = [Case(hidden=h, dtype=d, graphs=g, **base) for h, d, g in kinds]
-    kinds = bench.timings("dtypes", kinds, **how)
+    kinds = bench.timings("dtypes", cases["dtypes"], **how)
     print(kinds.pivot(index=["dtype", "graphs"], columns="hidden", values="ratio").round(2))
 
 # %% [markdown]

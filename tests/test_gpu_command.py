@@ -257,7 +257,8 @@ def test_a_visit_stores_rows_and_runs_and_does_nothing_twice(quick, monkeypatch,
     }  # fmt: skip
     for name in ("checks", "lstm", "limits"):
         rows = timing.stored(runs / f"{name}_smoke.csv")
-        assert len(rows) == 1 and rows.device.tolist() == ["CPU"]
+        most = 2 if name == "limits" else 1  # on one thread, and on all
+        assert 1 <= len(rows) <= most and {*rows.device} == {"CPU"}
     assert (tmp_path / "31_synthetic_memory/runs/copy_lstm_-_smoke_s1.csv").exists()
     assert "copy_lstm_-_smoke_s1: done, 20 of 20 steps" in lines
     assert lines[-1] == "rehearsed without a GPU: X1's tables for one stay 'not measured'"

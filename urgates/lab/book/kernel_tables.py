@@ -1,7 +1,4 @@
-"""The tables of X1 as their parts, which can be measured one by one; a GPU's in order of interest.
-
-X1 itself says what it times; a test holds these sizes and cases against the notebook's.
-"""
+"""What X1 times, table by table, and the parts of a table, which can be measured one by one."""
 
 from __future__ import annotations
 
@@ -19,21 +16,35 @@ from urgates.lab.book.roof import roof
 from urgates.lab.book.timing import error_ratios, gemm_peak, measure, where
 from urgates.lab.devices import float32_products
 
-PRESETS = ("smoke", "paper")
-SIZES = {  # by name: smoke, paper
-    "hidden": ((16, 32), (256, 512, 2048, 3072)),
-    "time": (20, 520),
-    "batch": (8, 50),
-    "downsize": (4, 16),
-    "pairs": (3, 9),
-    "times": ((10, 40), (520, 2000)),
-    "batches": ((1, 8), (8, 50, 512)),
-    "inputs": ((1, 8), (1, 256)),
-    "models": ((1, 3), (1, 27, 108)),
-    "models' batch": (8, 50),
-    "Copy": ((20, 4, 10, 16), (520, 10, 10, 256)),
-    "errors' times": ((20,), (520, 2000)),
+PRESETS = ("smoke", "paper")  # of a GPU
+_NAMES = ("smoke", "laptop", "paper")
+_SIZES = {
+    "hidden": ((16, 32), (64, 128, 256, 512), (256, 512, 2048, 3072)),
+    "time": (20, 100, 520),
+    "batch": (8, 50, 50),
+    "downsize": (4, 16, 16),
+    "pairs": (3, 9, 9),
+    "times": ((10, 40), (100, 200, 400, 800, 1600, 3200), (520, 2000)),
+    "batches": ((1, 8), (1, 8, 32, 128, 512), (8, 50, 512)),
+    "inputs": ((1, 8), (1, 16, 64, 256), (1, 256)),
+    "models": ((1, 3), (1, 3, 9, 27, 108), (1, 27, 108)),
+    "models' batch": (8, 32, 50),
+    "Copy": ((20, 4, 10, 16), (520, 10, 10, 256), (520, 10, 10, 256)),
+    "errors' times": ((20,), (100, 2000), (520, 2000)),
 }
+
+
+def sizes(preset: str) -> dict:
+    """By name: what the tables of a preset are measured at."""
+    return {name: row[_NAMES.index(preset)] for name, row in _SIZES.items()}
+
+
+def pace(preset: str) -> tuple[dict, dict]:
+    """How often and how long `timing.measure` repeats: as a rule, and where cases take long."""
+    how: dict = {"pairs": sizes(preset)["pairs"]}
+    how |= {"threads": 1, "seconds": 0.005} if preset == "smoke" else {}
+    return how, how | {"pairs": min(how["pairs"], 5)}
+
 
 ORDER = (  # of interest on a GPU
     *("checks", "dtypes", "models", "lstm", "limits", "loops", "others", "stacks", "strict"),
@@ -63,12 +74,9 @@ def tables(preset: str, device: str) -> dict[str, list[Part]]:
     A GPU multiplies float32 as cuDNN's layers do by default ("tf32"), the loops beside them too;
     in "strict" and "errors" nobody does.
     """
-    size = {name: row[PRESETS.index(preset)] for name, row in SIZES.items()}
-    how = {"device": device, "pairs": size["pairs"]}
-    how |= {"threads": 1, "seconds": 0.005} if preset == "smoke" else {}
-    few = how | {"pairs": min(size["pairs"], 5)}
+    how, few = (own | {"device": device} for own in pace(preset))
     found = {"checks": [Part(asdict(c), partial(look, c, device)) for c in checks(preset, device)]}
-    for name, some in cases(preset, size).items():
+    for name, some in cases(preset).items():
         wanted = some if device.startswith("cuda") or name != "dtypes" else []
         own = (few if name in FEW else how) | ({"threads": 1} if name == "types" else {})
         fp32 = "ieee" if name == "strict" else "tf32"
@@ -76,7 +84,7 @@ def tables(preset: str, device: str) -> dict[str, list[Part]]:
     large = {"size": 4096} if device.startswith("cuda") else {}
     found["limits"] = [Part({}, partial(_under, "tf32", partial(gemm_peak, device, **large)))]
     found["roof"] = [Part({}, partial(_under, "tf32", partial(roof, device, **large)))]
-    pairs = product(size["errors' times"], _gates(preset))
+    pairs = product(sizes(preset)["errors' times"], gates(preset))
     found["errors"] = [
         Part({"gate": g, "time": t}, partial(_errors, g, t, device)) for t, g in pairs
     ]
@@ -99,13 +107,14 @@ def _errors(name: str, time: int, device: str) -> pd.DataFrame:
     return made.assign(**where(device))
 
 
-def _gates(preset: str) -> list[str]:
-    return list(GATES) if preset == "paper" else ["-", "UR", "OM"]
+def gates(preset: str) -> list[str]:
+    """Those that are timed."""
+    return ["-", "UR", "OM"] if preset == "smoke" else list(GATES)
 
 
-def cases(preset: str, size: dict) -> dict[str, list[Case]]:
+def cases(preset: str) -> dict[str, list[Case]]:
     """What is timed, by table."""
-    gates = _gates(preset)
+    size, names = sizes(preset), gates(preset)
     base = {name: size[name] for name in ("time", "batch", "downsize")}
     hidden, plain = size["hidden"], {**base, "hidden": size["hidden"][0]}
     stack = {"hidden": hidden[0], "time": size["time"], "batch": size["models' batch"]}
@@ -124,7 +133,7 @@ def cases(preset: str, size: dict) -> dict[str, list[Case]]:
     return {
         "dtypes": each(hidden[:2], kinds, (False, True), names="hidden dtype graphs"),
         "models": models,
-        "lstm": each(hidden, gates, names="hidden gate", cell="lstm"),
+        "lstm": each(hidden, names, names="hidden gate", cell="lstm"),
         "loops": each(hidden[::2], loops, names="hidden provider", rival="urgates"),
         "stacks": [c for c in stacks if c not in models],
         "strict": each(hidden[:2], ("-", "UR"), names="hidden gate"),
@@ -134,7 +143,7 @@ def cases(preset: str, size: dict) -> dict[str, list[Case]]:
             for d, one in product(kinds[:2], [*({**base, "hidden": h} for h in hidden), copy])
         ],
         "growth_time": [Case(**(plain | {"time": t})) for t in size["times"]],
-        "gru": each(hidden, gates, names="hidden gate", cell="gru"),
+        "gru": each(hidden, names, names="hidden gate", cell="gru"),
         "growth_batch": [Case(**(plain | {"batch": b})) for b in size["batches"]],
         "growth_inputs": [Case(**(plain | {"inputs": i})) for i in size["inputs"]],
         "masters": each(hidden, masters, names="hidden gate", downsize=1),
