@@ -25,8 +25,8 @@
 #
 # | preset | what you get | where |
 # |---|---|---|
-# | smoke | four small models trained in three ways, in a minute | any CPU |
-# | laptop | eight models of Copy, three ways; some minutes | two CPU cores |
+# | smoke | four small models trained in four ways, in a minute | any CPU |
+# | laptop | eight models of Copy, four ways; some minutes | two CPU cores |
 # | paper | the same at the paper's size | a machine with GPUs |
 
 # %% [markdown]
@@ -109,8 +109,8 @@ show_source(execute)
 #
 # ## The ladder, measured
 #
-# The same models of Copy, in three ways that take turns: a training for each; all in one stack; and
-# two stacks in two processes, whose start counts.
+# The same models of Copy, in four ways that take turns: a training for each; all in one stack; two
+# stacks, one after the other; and the same two in two processes, whose start counts.
 
 # %%
 # models, steps, rounds
@@ -119,9 +119,10 @@ ladder = bench.timings("ladder", measure=lambda: sweep_costs.ladder(preset, *SIZ
 print(ladder[["rung", "processes", "seconds", "per_model"]].round(2).to_string(index=False))
 
 # %%
-first, stack, two = ladder.seconds
-print(f"a stack takes {stack / first:.2f} × the time of its models one by one,")
-print(f"two processes {two / stack:.2f} × that of one stack")
+singles, stack, turns, beside = ladder.seconds
+print(f"a stack takes {stack / singles:.2f} × the time of its models one by one,")
+print(f"two processes {beside / turns:.2f} × that of one for the same two stacks,")
+print(f"and {beside / stack:.2f} × that of one stack")
 
 # %% tags=["hide-input"]
 fig = sweep_figures.ladder(ladder)

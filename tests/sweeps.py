@@ -1,7 +1,7 @@
 """A small sweep to be killed: it notes who trains what, and saves after every step.
 
 `python tests/sweeps.py ROOT ENGINE JOBS [ADDRESS]` works on it, or goes on; test_executors.py kills
-its workers and itself.
+its workers and itself. SWEEP_SAVES lets it save less often.
 """
 
 import os
@@ -22,6 +22,7 @@ SLOW = replace(
     **{"steps": 40, "log_every": 2, "keep_models": True},
 )
 PAUSE = 0.05  # seconds a step, so that there is time to be killed in
+SAVES = float(os.environ.get("SWEEP_SAVES", 0))  # seconds between two; the last one aside
 
 
 class Noted(Training):
@@ -31,7 +32,7 @@ class Noted(Training):
         if self.state(root)[0] != "done":
             with open(root / "begun", "a") as file:
                 file.write(f"{self.job.key.stem} {os.getpid()}\n")
-            how = {"progress": False, "checkpoint_seconds": 0, "make": slow, "patience": 60}
+            how = {"progress": False, "checkpoint_seconds": SAVES, "make": slow, "patience": 60}
             train(self.job, self.folder(root), "cpu", **how)
 
 
@@ -74,6 +75,13 @@ def running(root: Path) -> list[tuple[str, int]]:
     ends, last = done(root), dict(begun(root))
     half = {one.job.key.stem for one in QUEUE if one.state(root)[1] > SLOW.steps // 4} - ends
     return [(stem, process) for stem, process in last.items() if stem in half]
+
+
+def logging(root: Path) -> set[str]:
+    """What has logged some rows and is not done, whether or not it has saved."""
+    logs = {one.job.key.stem: one.folder(root) / f"{one.job.runs[0].stem}.csv" for one in QUEUE}
+    some = {k for k, log in logs.items() if log.exists() and log.read_text().count("\n") > 4}
+    return some - done(root)
 
 
 def awaited(what: Callable, seconds: float = 300.0):

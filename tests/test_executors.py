@@ -24,6 +24,7 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parent}:{HERE
 RAY = pytest.mark.skipif(
     not executors.here_is_ray(), reason="Ray is not installed (the extra [cluster])"
 )
+BOTH = pytest.mark.parametrize("engine", ["processes", pytest.param("ray", marks=RAY)])
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"  # two addresses of the loopback
 PORT, STARTED = 6391, "Ray runtime started"
 AGENTS = ("metrics-export", "dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent")
@@ -60,7 +61,7 @@ def ends(folder: Path, engine: str) -> list[int]:
     return [len((folder / name).read_text().splitlines()) for name in "abc"]
 
 
-@pytest.mark.parametrize("engine", ["processes", pytest.param("ray", marks=RAY)])
+@BOTH
 def test_a_killed_call_is_made_again_and_no_other_is_disturbed(tmp_path, engine, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ENV["PYTHONPATH"])  # Ray's processes are to find this file
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -107,9 +108,9 @@ def whole(tmp_path_factory):
     return contents(root / "runs")
 
 
-def driver(root: Path, engine: str, address: str = "", env=ENV) -> subprocess.Popen:
+def driver(root: Path, engine: str, address: str = "", env=ENV, **how) -> subprocess.Popen:
     command = [sys.executable, str(HERE / "sweeps.py"), str(root), engine, "2", address]
-    return subprocess.Popen(command, env=env)
+    return subprocess.Popen(command, env=env, **how)
 
 
 def killed_half_way(root: Path, start) -> None:
@@ -130,12 +131,41 @@ def killed_half_way(root: Path, start) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("engine", ["processes", pytest.param("ray", marks=RAY)])
+@BOTH
 def test_a_sweep_whose_worker_and_driver_are_killed_ends_as_if_nothing_had_happened(
     tmp_path, whole, engine
 ):
     killed_half_way(tmp_path, partial(driver, tmp_path, engine))
     assert contents(tmp_path / "runs") == whole
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["driver", "all"])
+@BOTH
+def test_after_ctrl_c_what_trained_has_saved_and_nothing_else_has_begun(
+    tmp_path, whole, engine, send
+):
+    """Whether the driver alone is told or, as by a terminal, all processes are."""
+    ignored = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # by `&`
+    first = driver(
+        tmp_path, engine, env=ENV | {"SWEEP_SAVES": "1e9"}, start_new_session=True, **ignored
+    )
+    half = sweeps.awaited(lambda: len(at := sweeps.logging(tmp_path)) == 2 and at)
+    ended, before = sweeps.done(tmp_path), sweeps.begun(tmp_path)
+    assert steps(tmp_path, half) == [0, 0] and len(before) == len(half | ended)
+    send(first.pid, signal.SIGINT)
+    assert first.wait(300) == -signal.SIGINT
+    assert sweeps.begun(tmp_path) == before and sweeps.done(tmp_path) == ended
+    assert all(0 < made < sweeps.SLOW.steps for made in steps(tmp_path, half))
+    assert driver(tmp_path, engine).wait() == 0
+    again = [begun for begun, _ in sweeps.begun(tmp_path)[len(before) :]]
+    assert len(again) == len({*again}) == len(sweeps.QUEUE) - len(ended)
+    assert contents(tmp_path / "runs") == whole
+
+
+def steps(root: Path, stems: set[str]) -> list[int]:
+    """How many steps each has saved."""
+    return [one.state(root)[1] for one in sweeps.QUEUE if one.job.key.stem in stems]
 
 
 def ray_node(folder: Path, env, number: int, *options) -> subprocess.Popen:

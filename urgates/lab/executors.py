@@ -6,15 +6,17 @@ process is killed is made again by another, RETRIES times at most, and no other 
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 
 from urgates.checks import choice, refusal, require
 from urgates.lab.devices import visible_gpus
@@ -85,8 +87,9 @@ def _beside(calls: Sequence[Call], workers: int, told: Told, share: float | None
     gpus = [gpu for _ in range(int(1 / min(share or 1, 1))) for gpu in visible_gpus()]
     places: SimpleQueue = SimpleQueue()
     workers = min(workers, len(calls), len(gpus) or workers)
+    over, others = Event(), {*active_children()}
     for gpu in (gpus or [""] * workers)[:workers]:
-        places.put(_Place(gpu))
+        places.put(_Place(gpu, over))
     errors: list[Exception | None] = [None] * len(calls)
     with ThreadPoolExecutor(workers) as threads:
         futures = {threads.submit(_placed, places, call): k for k, call in enumerate(calls)}
@@ -98,12 +101,23 @@ def _beside(calls: Sequence[Call], workers: int, told: Told, share: float | None
                 errors[k] = error
                 told(k, error)
         except KeyboardInterrupt:
-            threads.shutdown(cancel_futures=True)
+            over.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):
+                time.sleep(0.5)  # a terminal has told them already
+                _interrupt({*active_children()} - others)
             raise
         finally:
             while not places.empty():
                 places.get().close()
     return errors
+
+
+def _interrupt(processes: Iterable[BaseProcess]) -> None:
+    """Tell processes of Ctrl-C, those that are just starting too."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
 
 
 def _placed(places: SimpleQueue, call: Call) -> None:
@@ -116,13 +130,13 @@ def _placed(places: SimpleQueue, call: Call) -> None:
 
 
 class _Place:
-    """A process that stays for many calls, and is replaced when it is killed."""
+    """A process that stays for many calls, and is replaced when it is killed, until all is over."""
 
-    def __init__(self, gpu: str):
+    def __init__(self, gpu: str, over: Event):
         own = partial(
             ProcessPoolExecutor, 1, get_context("spawn"), initializer=_begin, initargs=(gpu,)
         )
-        self.own, self.pool = own, own()
+        self.own, self.pool, self.over = own, own(), over
 
     def make(self, call: Call) -> None:
         for left in reversed(range(RETRIES + 1)):
@@ -131,7 +145,7 @@ class _Place:
             except BrokenProcessPool:
                 self.close()
                 self.pool = self.own()
-                if not left:
+                if not left or self.over.is_set():
                     raise
 
     def close(self) -> None:
@@ -161,16 +175,18 @@ def _on_ray(calls: Sequence[Call], workers: int, told: Told, address: str, share
         share = min(gpus, 1) if share is None else share
         require("share", share <= gpus, f"be at most {gpus:g}, the GPUs that there are", share)
         task = ray.remote(num_cpus=1, num_gpus=share, max_retries=RETRIES)(_made)
-        waiting = {task.remote(call): k for k, call in enumerate(calls)}
+        waiting = {}
         try:
+            for k, call in enumerate(calls):
+                waiting[task.remote(call)] = k
             while waiting:
                 (ended, *_), _ = ray.wait(list(waiting))
                 k = waiting.pop(ended)
                 errors[k] = _error(ray, ended)
                 told(k, errors[k])
         except KeyboardInterrupt:
-            for task in waiting:
-                ray.cancel(task)  # as Ctrl-C does it: those that train save
+            for left in reversed(waiting):  # first those that have not begun
+                ray.cancel(left)  # as Ctrl-C does it: those that train save
             ray.wait(list(waiting), num_returns=len(waiting), timeout=PATIENCE)
             raise
     return errors

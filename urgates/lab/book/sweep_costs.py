@@ -29,7 +29,10 @@ STEP = 40e-6  # seconds of a time step, forward and backward, of a stack too sma
 RATE = 30e12  # operations per second of a GPU that is full
 CHARACTERS = 151  # of a program: the longest of the benchmark's sizes that the paper names
 
-RUNGS = {"one by one": (1, 1), "one stack": (0, 1), "two stacks, two processes": (0.5, 2)}
+RUNGS = {
+    "one by one": (1, 1), "one stack": (0, 1), "two stacks": (0.5, 1),
+    "two stacks, two processes": (0.5, 2),
+}  # fmt: skip
 """What part of the models is a stack (1: a model), and in how many processes."""
 
 

@@ -10,7 +10,7 @@ from urgates.lab.book.look import subplots
 
 def ladder(table: pd.DataFrame) -> Figure:
     """Seconds a model for each rung, a bar each; rows of `sweep_costs.ladder`."""
-    fig, ax = subplots(size=(7.2, 2.2))
+    fig, ax = subplots(size=(7.2, 2.6))
     bars = ax.barh(table.rung, table.per_model, color="0.45")
     ax.bar_label(bars, fmt=" %.2g", fontsize="small")
     ax.set_xlabel("seconds a model, from nothing to all of its files")

@@ -17,7 +17,7 @@ exclude_patterns = ["_build"]
 default_role = "py:obj"  # `name` in a docstring: a link where the name is one, else code
 
 nb_execution_mode = "off"
-nb_render_markdown_format = "gfm"  # tables of Markdown in outputs, too
+nb_render_markdown_format = "myst"  # formulas and tables of Markdown in outputs, too
 nb_code_prompt_show = nb_code_prompt_hide = "code"
 myst_enable_extensions = ["amsmath", "attrs_inline", "dollarmath"]
 myst_heading_anchors = 3
