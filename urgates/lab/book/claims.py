@@ -138,7 +138,8 @@ def _table(title: str, found: Mapping[str, Mapping]) -> str:
     rows = []
     for name in _within(title, found):
         claim, entry = CLAIMS[name], found[name]
-        where = f"[{entry['notebook']}](notebooks/{entry['notebook']}.ipynb)"
+        number = entry["notebook"].partition("_")[0]  # a name would be the widest column
+        where = f"[{number}](notebooks/{entry['notebook']}.ipynb)"
         sentence, word = f"{name} · {claim.section}: {claim.sentence}", f"**{entry['verdict']}**"
         rows.append(line(sentence, claim.paper, entry["ours"], word, evidence(entry), where))
     return "\n".join([f"{_said(title, found)}.", "", head, "|---" * 6 + "|", *rows])
