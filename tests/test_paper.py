@@ -19,7 +19,7 @@ from urgates.lab.book.ledger import CLAIMS
 from urgates.lab.experiments import STANDS_FOR, protocol
 
 ROOT = Path(__file__).resolve().parents[1]
-UNATTEMPTED = {"G72", "G92", "G93", "G96"}
+UNATTEMPTED = {"G72", "G93", "G96"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ITEMS = [
     *(f"Eq. {n}" for n in range(1, 38)),
