@@ -35,9 +35,10 @@
 # | | H 64, N 500, 10,000 steps (20,000), batch 20 | |
 
 # %% [markdown]
-# **In short.** *Not seen at this scale*, at the length of training that the text gives: neither R
-# nor the LSTM solves Adding from saturated gates (G47). R's shortest memory ends below the LSTM's,
-# but far from ten times (G48), and most of that is its main gate's doing.
+# **In short.** At the paper's own size, five seeds: from gates that keep everything R solves Adding
+# within 20,000 steps, while no LSTM has moved after 10,000. *Reproduced*: G47; later three LSTMs
+# begin to learn. R's shortest memory ends three times below the LSTM's, not ten, and that is its
+# main gate's doing. *Contradicted*: G48. With torch's start of the weights neither moved.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -218,19 +219,25 @@ for g, which in lines:
 
 
 # %%
-def left_of(runs):
-    """What each seed has left of the baseline's loss at the end, by gate."""
-    return {g: 6 * final_loss(runs, g) for g in ("R", "-")}
+def left_of(runs, until=None):
+    """What each seed has left of the baseline's loss at a step, by gate."""
+    return {g: 6 * final_loss(runs, g, until) for g in ("R", "-")}
 
 
-left = left_of(forgetting)
-pd.DataFrame(left).assign(**{f"first runs, {g}": v for g, v in left_of(first).items()}).round(3)
+left, early = left_of(forgetting), left_of(forgetting, 10_000)
+columns = {"at 10,000": early, "at the end": left, "first runs": left_of(first)}
+pd.DataFrame({(when, g): v for when, by in columns.items() for g, v in by.items()}).round(3)
+
+# %% [markdown]
+# *Able to solve* names no time, *stuck after 1e4 iterations* does: R is asked at the end of its
+# training, the LSTM at 10,000 steps. There R is on its way.
 
 # %%
 bench.claim(
     "G47",
-    holds=all_of(below(left["R"], 0.05), below(-left["-"], -0.95)),
-    ours=f"loss left: R {left['R'].median():.3g}, LSTM {left['-'].median():.3g} of the baseline's",
+    holds=all_of(below(left["R"], 0.05), below(-early["-"], -0.95)),
+    ours=f"loss left: R {left['R'].median():.2g} (at 10,000 steps {early['R'].median():.2g}), "
+    f"LSTM at 10,000 {early['-'].median():.3g} of the baseline's, later {left['-'].median():.2g}",
     runs=forgetting.only("R", "-"),
 )
 ratio = shortest("-") / shortest("R")

@@ -203,9 +203,13 @@ def provenance(runs: Runs | Sequence[Runs]) -> dict:
     }
 
 
-def final_loss(runs: Runs, gate: str) -> pd.Series:
-    """Mean loss over the last 1 % of the steps made, by completed seed; infinite if it diverged."""
+def final_loss(runs: Runs, gate: str, until: int | None = None) -> pd.Series:
+    """Mean loss over the last 1 % of the steps made, by completed seed; infinite if it diverged.
+
+    `until` looks at no later steps.
+    """
     frame, info = runs.frame[runs.frame.gate == gate], runs.info[runs.info.gate == gate]
+    frame = frame if until is None else frame[frame.step <= until]
     late = frame[frame.step > 0.99 * frame.groupby("seed").step.transform("max")]
     means = late.groupby("seed")[runs.loss].mean().astype(float)
     means[means.index.isin(info.seed[info.status == "diverged"])] = float("inf")
