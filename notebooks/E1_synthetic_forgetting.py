@@ -23,7 +23,7 @@
 #
 # **A gate that starts out remembering everything: can it still learn to let go?**
 #
-# [Decided here](40_scoreboard.ipynb): **not seen at this scale** G47, G48.
+# [Decided here](40_scoreboard.ipynb): **reproduced** G47; **inconclusive** G48.
 #
 # Covers: Fig. 9
 #
@@ -38,7 +38,7 @@
 # **In short.** At the paper's own size, five seeds: from gates that keep everything R solves Adding
 # within 20,000 steps, while no LSTM has moved after 10,000. *Reproduced*: G47; later three LSTMs
 # begin to learn. R's shortest memory ends three times below the LSTM's, not ten, and that is its
-# main gate's doing. *Contradicted*: G48. With torch's start of the weights neither moved.
+# main gate's doing. *Inconclusive*: G48. With torch's start of the weights neither moved.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
