@@ -24,7 +24,7 @@
 # **Which gates help an agent to remember, for hundreds of steps, what it has to act on?**
 #
 # [Decided here](40_scoreboard.ipynb): **confirmed** G97; **not seen at this scale** G91;
-# **inconclusive** G71, G90, G94, G95.
+# **inconclusive** G71, G90, G92, G94, G95.
 #
 # Covers: Fig. 7; Fig. 8
 #
