@@ -36,7 +36,7 @@ BAD = [
     ("run --preset=", "--preset", "''", "must be one of smoke, laptop, paper"),
     ("run --preset Paper", "--preset", "'Paper'", "must be one of smoke, laptop, paper"),
     ("run --preset ../figures", "--preset", "'../figures'", "must be one of smoke, laptop, paper"),
-    ("run E1 --preset paper", "preset paper", "E1_synthetic", "E1 --preset paper --recomp"),
+    ("run 34 --preset paper", "preset paper", "34_reinforcement", "34 --preset paper --recom"),
     ("run F5 X1 --preset paper", "preset paper", "F5_fast_gate, X1_", "run F5 X1 --preset paper"),
     ("sweep juggling", "tasks", "juggling", "must be among pmnist-torch"),
     ("sweep --jobs 0", "--jobs", "'0'", WHOLE),
