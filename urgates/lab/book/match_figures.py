@@ -110,7 +110,7 @@ def learning(
         for gate, own in part.groupby("gate", sort=False):
             seed_range(ax, own.pivot(index="frames", columns="seed", values="last_phase"), gate)
         if part.empty:
-            ax.text(0.5, 0.35, "not trained yet", transform=ax.transAxes, ha="center", color="0.4")
+            ax.text(0.5, 0.54, "not trained yet", transform=ax.transAxes, ha="center", color="0.4")
         for words, reward in levels.get(title, {}).items():
             level(ax, reward, words)
         ax.set(title=title, xlabel="agent steps (frames of the games)", ylim=(-0.3, 10.5))
