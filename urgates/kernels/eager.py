@@ -83,20 +83,24 @@ def routes(r: Recurrence, s: Step, state: Tensor) -> tuple[dict[str, Route], dic
 
     The routes are of what reaches the next state, but an LSTM's to `o` of what reaches h.
     """
-    complements = {f"{name}_c": c for name, c in s.complement.items()}
-    effective = {"forget": s.forget, "input": s.input, "tanh_c": torch.tanh(s.c)}
+    named = {f"{name}_c": c for name, c in s.complement.items()}
+    effective = {"forget": s.forget, "input": s.input}
     own = {"state": state, "u": s.u, "o": s.out, "reset": s.out, "v": s.reset_u}
-    slopes = urgates.tape.slopes(r)(s.value | complements | effective | own)
+    if r.cell == "lstm":
+        own["tanh_c"] = torch.tanh(s.c)
+    slopes = urgates.tape.slopes(r)(s.value | named | effective | own)
+    out, rest = (dict.fromkeys(("o", "reset"), a) for a in (s.out, 1 - s.out))
+    values, complements = s.value | out, s.complement | rest
     found = {"u": Route(slopes["z_u"], s.u.shape[-1])}
     for head in r.layout:
         if head.name == "u":
             continue
         slope, z, softmax = slopes[head.name], s.pre[head.name], None
-        a, c = s.value.get(head.name, s.out), s.complement.get(head.name, 1 - s.out)
         if head.ordered:
             slope, softmax = -slope if head.falling else slope, torch.softmax(z, -1)
         else:
-            slope = slope * urgates.symbolic.slope(head.activation, a, c)
+            pair = values[head.name], complements[head.name]
+            slope = slope * urgates.symbolic.slope(head.activation, *pair)
         found[head.name] = Route(slope, z.shape[-1], softmax)
     return found, slopes
 
@@ -111,7 +115,8 @@ def backward(
     rows = r.split(d_gx, H)
     to, slopes = routes(r, s, c_prev)
     to_o = to.pop("o") if lstm else None
-    each = {n: a.unbind(1) for n, a in slopes.items() if isinstance(a, Tensor)}
+    wanted = ("next", "state") if lstm else ("state", "v")
+    each = {name: slopes[name].unbind(1) for name in wanted if name in slopes}
 
     # what h_{t-1} saw: the same rows, but a GRU's u behind its reset gate
     d_rh = d_gx if lstm or not r.keep_reset else torch.empty_like(d_gx)

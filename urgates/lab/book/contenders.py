@@ -33,7 +33,7 @@ class Case:
     """What is timed against torch's layer of the same cell and size.
 
     Args:
-        provider: "urgates", "plain loop", "compiled loop" (torch.compile of its step), "reference"
+        provider: "urgates", "plain loop", "compiled loop" (torch.compile of its step), "reference",
             "torch without oneDNN", or a package of others, if `installed()`: "FlashRNN" or
             "haste" (plain LSTMs on a GPU alone; haste in float32).
         rival: "torch.nn", or "urgates" to see what a provider costs against ours.
