@@ -224,8 +224,8 @@ class Bench:
         else:
             word = verdict(claim.kind, holds, several(runs)[0].protocol.preset, completed(runs))
             evidence = provenance(runs)
-            scales = dict.fromkeys(experiments.scale(group.protocol) for group in several(runs))
-            evidence["scale"] = "; ".join(filter(None, scales))
+            sizes = (experiments.scale(group.protocol, group.rates) for group in several(runs))
+            evidence["scale"] = "; ".join(filter(None, dict.fromkeys(sizes)))
         self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / "claims.json", self._claims)

@@ -1,9 +1,11 @@
 """What is run: one file a family, the rows of Appendix D with their sources and their scores."""
 
+from collections.abc import Iterable
 from fnmatch import fnmatch
 
 from urgates.checks import choice, refusal, require
 from urgates.lab.experiments import farthest, forgetting, images, match, memory, programs, text
+from urgates.lab.experiments.rows import OTHER_STARTS
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
 
@@ -20,8 +22,9 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
 """By task and preset."""
 
 _NOTEBOOKS = {
-    "copy": "31_synthetic_memory",
-    "adding": "31_synthetic_memory",
+    **dict.fromkeys(("copy", "adding", "*-short"), "31_synthetic_memory"),
+    **dict.fromkeys(("copy-tmax*", "copy-forget*"), "31_synthetic_memory"),
+    **{f"copy-{start}": "32d_open_choices" for start in OTHER_STARTS},
     "[ps]mnist": "32_pixel_images",
     "scifar": "32a_sequential_cifar",
     "*-zoneout": "32c_zoneout",
@@ -46,19 +49,25 @@ def protocol(task: str, preset: str) -> Protocol:
     return PROTOCOLS[task, preset]
 
 
-def scale(protocol: Protocol) -> str:
-    """Its size beside the paper's, where they differ: text, units, task length, lr × steps."""
-    task = protocol.task.partition("-")[0]
+def scale(protocol: Protocol, rates: Iterable[float] = ()) -> str:
+    """Its size beside the paper's, where they differ: text, units, task length, lr × steps.
+
+    `rates` are the learning rates it was run at, if not its own.
+    """
+    task, own = protocol.task.partition("-")[0], sorted(rates) or [protocol.lr]
     fulls = ((name, "paper") for name in (protocol.task, STANDS_FOR.get(task, task)))
     full = next((PROTOCOLS[key] for key in fulls if key in PROTOCOLS), protocol)
-    pairs = {
-        "H": (protocol.hidden, full.hidden),
-        "N": (protocol.make_task().length, full.make_task().length),
-        "lr × steps": (protocol.lr * protocol.steps, full.lr * full.steps),
+    sizes = {
+        "H": ([protocol.hidden], full.hidden),
+        "N": ([protocol.make_task().length], full.make_task().length),
+        "lr × steps": ([rate * protocol.steps for rate in own], full.lr * full.steps),
     }
     text = [f"{task} for {STANDS_FOR[task]}"] if task in STANDS_FOR else []
-    sizes = [f"{k} {a:.4g} of {b:.4g}" for k, (a, b) in pairs.items() if a != b]
-    return ", ".join(text + sizes)
+    for name, (ours, theirs) in sizes.items():
+        if ours != [theirs]:
+            span = "–".join(dict.fromkeys(f"{size:.4g}" for size in (ours[0], ours[-1])))
+            text.append(f"{name} {span} of {theirs:.4g}")
+    return ", ".join(text)
 
 
 def notebook(task: str, cell: str = "lstm") -> str:

@@ -1,7 +1,6 @@
 """Synthetic forgetting (E.1): Adding from saturated gates, and what E.1 leaves open."""
 
-from urgates.lab.experiments.rows import ADAM, OPEN, row
-from urgates.starts import WEIGHT_INITS
+from urgates.lab.experiments.rows import ADAM, OPEN, OTHER_STARTS, row
 
 _STATED = (
     ADAM
@@ -59,6 +58,6 @@ ROWS = (
     row("forgetting", "laptop", _BEFORE),
     *(
         row(f"forgetting-{start}", "paper", _STATED | {"weight_init": (start, text)})
-        for start, text in WEIGHT_INITS.items()
+        for start, text in OTHER_STARTS.items()
     ),
 )

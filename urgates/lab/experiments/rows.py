@@ -8,6 +8,7 @@ holds the paper's own values (§3 and Appendix D). A bare number is our own choi
 from collections.abc import Mapping
 
 from urgates.lab.protocol import Protocol
+from urgates.starts import WEIGHT_INITS
 
 _OUR_CHOICE = {
     "smoke": "our choice: every code path within seconds",
@@ -49,4 +50,7 @@ OPEN = {  # what the paper leaves open and results depend on: 32d and E1 measure
 }
 THREE_WAYS = OPEN | {
     "gates": (("-", "R", "UR"), "our choice: the vanilla LSTM, and the two that claims turn on")
+}
+OTHER_STARTS = {
+    start: text for start, text in WEIGHT_INITS.items() if start != OPEN["weight_init"][0]
 }

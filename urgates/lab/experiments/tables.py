@@ -1,24 +1,29 @@
 """What stands behind each trained table and figure of the first paper: tasks, cells, rates."""
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from urgates.lab import experiments
 from urgates.lab.experiments.programs import CATEGORIES, CELLS
+from urgates.lab.experiments.rows import OTHER_STARTS
 from urgates.lab.jobs import Job
 from urgates.lab.protocol import Protocol
 
+_MEMORY, _CHOICES = "31_synthetic_memory", "32d_open_choices"
 _DIGITS, _COLOURS, _WIDE = "32_pixel_images", "32a_sequential_cifar", "32c_zoneout"
 _PIXELS = ("smnist", "pmnist", "scifar")
+_BOTH_RATES = {"rates": "swept", "at": "laptop"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tasks that one notebook reads of one cell; at preset `paper` at these rates, if any."""
+    """Tasks that one notebook reads of one cell; at one of the presets at these rates, if any."""
 
     notebook: str
     tasks: tuple[str, ...]
     cell: str = "lstm"
     rates: str | tuple[float, ...] = ()  # "swept": those of the protocol's sweep
+    at: str = "paper"
 
     def jobs(self, preset: str) -> list[Job]:
         """A job for each task and gate, of all seeds and rates; none of tasks without a row."""
@@ -26,7 +31,7 @@ class Part:
         for task in self.tasks:
             if p := _row(task, preset):
                 rates = p.sweep if self.rates == "swept" else self.rates
-                rates, seeds = rates if preset == "paper" else (), range(1, p.seeds + 1)
+                rates, seeds = rates if preset == self.at else (), range(1, p.seeds + 1)
                 found += [Job(p, self.cell, gate, seeds, rates) for gate in p.gates]
         return found
 
@@ -39,7 +44,7 @@ def _row(task: str, preset: str) -> Protocol | None:
 
 
 TABLES = {
-    "fig3": (Part("31_synthetic_memory", ("copy", "adding")),),
+    "fig3": (Part(_MEMORY, ("copy", "adding"), **_BOTH_RATES),),
     "table2": (
         Part(_DIGITS, ("smnist", "pmnist"), rates="swept"),
         Part(_COLOURS, ("scifar",), rates="swept"),
@@ -70,11 +75,15 @@ TABLES = {
 }
 """By the paper's number."""
 
+_BESIDE = (  # what the paper leaves open, measured
+    Part(_MEMORY, ("copy-tmax102", "copy-forget1"), **_BOTH_RATES),
+    Part(_CHOICES, tuple(f"copy-{start}" for start in OTHER_STARTS), **_BOTH_RATES),
+)
+
 
 def part(task: str, cell: str, notebook: str = "") -> Part:
     """What a notebook (if not given, the one that reads it) wants of a task and a cell."""
-    parts = [part for table in TABLES.values() for part in table]
-    for one in parts:
+    for one in chain(*TABLES.values(), _BESIDE):
         if task in one.tasks and cell == one.cell and notebook in ("", one.notebook):
             return replace(one, tasks=(task,))
     return Part(notebook or experiments.notebook(task, cell), (task,), cell)

@@ -7,7 +7,7 @@ and cell.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -26,7 +26,7 @@ class Runs:
     """The stored runs of one task and cell; empty (and false) if there are none.
 
     `gates` are those that claims are about, `paths` the CSVs of those that were read and exist;
-    `rates` are the learning rates, the protocol's only if not given.
+    `rates` are the learning rates, of all gates or by gate, the protocol's only if not given.
     """
 
     def __init__(
@@ -37,14 +37,22 @@ class Runs:
         seeds: Iterable[int],
         gates: Iterable[str],
         read: Iterable[str] | None = None,
-        rates: Iterable[float] | None = None,
+        rates: Iterable[float] | Mapping[str, Iterable[float]] | None = None,
     ):
         self.folder, self.protocol, self.cell = Path(folder), protocol, cell
         self.seeds, self.gates = tuple(seeds), tuple(gates)
         self.read = self.gates if read is None else tuple(read)
-        self.rates = tuple(rates or (protocol.lr,))
-        keys = product(self.read, self.seeds, self.rates)
-        jobs = [Job(protocol, cell, gate, (seed,), (rate,)) for gate, seed, rate in keys]
+        by_gate = isinstance(rates, Mapping)
+        self._rates = {
+            g: tuple((rates[g] if by_gate else rates) or (protocol.lr,))
+            for g in dict.fromkeys(self.gates + self.read)
+        }
+        self.rates = tuple(dict.fromkeys(rate for own in self._rates.values() for rate in own))
+        jobs = [
+            Job(protocol, cell, gate, (seed,), (rate,))
+            for gate in self.read
+            for seed, rate in product(self.seeds, self._rates[gate])
+        ]
         paths = [self.folder / f"{job.key.stem}.csv" for job in jobs]
         self.paths = [path for path in paths if path.with_suffix(".json").exists()]
 
@@ -57,13 +65,12 @@ class Runs:
     def only(self, *gates: str) -> Runs:
         """The runs of these gates: what a claim about them needs, and no more."""
         read = [gate for gate in gates if gate in self.read]
-        return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read, self.rates)
+        return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read, self._rates)
 
-    def at(self, rate: float) -> Runs:
-        """The runs at this learning rate."""
-        return Runs(
-            self.folder, self.protocol, self.cell, self.seeds, self.gates, self.read, (rate,)
-        )
+    def at(self, rate: float | Mapping[str, float]) -> Runs:
+        """The runs at this learning rate, or at that of each gate."""
+        rates = {g: (rate[g] if isinstance(rate, Mapping) else rate,) for g in self._rates}
+        return Runs(self.folder, self.protocol, self.cell, self.seeds, self.gates, self.read, rates)
 
     @cached_property
     def _records(self) -> list[dict]:
@@ -127,7 +134,7 @@ class Runs:
         ended = [r["status"] in COMPLETE or met_goal(r) for r in self._records]
         done = self.info[np.array(ended, bool)]
         rates = {gate: done.seed[done.gate == gate].value_counts() for gate in self.gates}
-        return {g: sorted(n.index[n == len(self.rates)]) for g, n in rates.items()}
+        return {g: sorted(n.index[n == len(self._rates[g])]) for g, n in rates.items()}
 
     @property
     def minutes(self) -> pd.Series:
