@@ -46,6 +46,7 @@ def test_training_stops_where_it_was_asked_to_says_so_and_goes_on(tmp_path, tiny
     assert (state, steps) == ("done", 20) and seconds >= 0
     record = json.loads((tiny.folder(tmp_path) / "copy_lstm_UR_smoke_s1.json").read_text())
     assert record["status"] == "partial" and record["stopped"] == "at 20 steps, as asked"
+    assert set(record["probes"]) == {"before", "after"}
     longer = but(tiny, until=40)
     assert longer.state(tmp_path)[:2] == ("begun", 20)
     longer.run(tmp_path)

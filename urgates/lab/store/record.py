@@ -212,7 +212,7 @@ class Record:
         shared |= {"stack": self.job.members} | self.learner.provenance() | software()
         shared |= {"wall_seconds": round(self.state["seconds"], 1)}
         results, probes = self._results(), {"before": self.state["before"]}
-        if self.learner.done:
+        if self.learner.done or self.stopped:
             probes["after"] = self.learner.probe()
         contents = []
         for m, (rate, seed) in enumerate(self.job.models):
