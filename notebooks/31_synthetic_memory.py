@@ -34,8 +34,8 @@
 # |---|---|---|
 # | smoke | every cell, in less than a minute; decides nothing | any CPU |
 # | laptop | the stored runs below; what they cost stands at the end | two CPU cores |
-# | (paper's) | Copy: H 64 (256), N 60 (500), 8,000 steps (100,000), batch 32 (10) | |
-# | | Adding: H 64 (256), N 200 (2,000), 2,000 steps (20,000), batch 32 (10) | |
+# | (paper's) | Copy: H 64 (256), N 200 (500), 20,000 steps (100,000), batch 10 | |
+# | | Adding: H 64 (256), N 500 (2,000), 10,000 steps (20,000), batch 10 | |
 # | paper | the paper's own sizes | a GPU |
 
 # %% [markdown]
@@ -65,7 +65,7 @@ from urgates.lab.book import memory_figures
 from urgates.lab.book import units as of_units
 from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments import protocol
-from urgates.lab.experiments.memory import ends, outcomes, per_run, words
+from urgates.lab.experiments.memory import at_best_rate, ends, outcomes, per_run, words
 from urgates.lab.experiments.seeds import above, all_of, below, leads, rank_correlation
 from urgates.lab.jobs import Job
 from urgates.lab.learners.supervised import Stack
@@ -139,33 +139,34 @@ display(bench.protocol("copy"), bench.protocol("adding"))
 
 # %% [markdown]
 # **Deviation D30.** The paper trains on Copy with $N = 500$ and Adding with $N = 2000$, at 256
-# units. The presets `smoke` and `laptop` shorten tasks, networks and training to the values above,
-# so that two CPU cores can run all nine gates. Shorter tasks forgive shorter memories: absolute
-# losses and step counts are not comparable with Fig. 3, the order of the gates may be.
+# units. Two CPU cores can run all nine gates at 64. `laptop` keeps what makes a memory long, the
+# steps that a unit has to remember: Copy's 3 (the paper's 2), Adding's 8 (8). Losses and step
+# counts are not comparable with Fig. 3, the order of the gates is.
 
 # %% [markdown]
-# **Deviation D31.** The learning rate of the paper is $10^{-3}$. Away from preset `paper` we take
-# larger ones, since we train for fewer steps; all gates get the same.
+# **Deviation D31.** The learning rate of the paper is $10^{-3}$. At `laptop` every gate trains at
+# two, the first of which makes rate × steps the paper's, and counts at the one that leaves less
+# loss in the median of its seeds.
 
 # %% [markdown]
 # **Open point O10.** Unstated for both tasks: the batch size, how tokens are encoded, how many
 # classes the output has, and what is clipped at 1.0.
 
 # %% [markdown]
-# **Deviation D32.** Our choices: batches as the protocol says (10 at preset `paper`, as in a later
-# paper on the same two tasks); one-hot tokens of width 10 straight into the cell; ten output
+# **Deviation D32.** Our choices: batches as the protocol says (10 as in a later paper on the same
+# two tasks, but for `smoke`); one-hot tokens of width 10 straight into the cell; ten output
 # classes for eight symbols, so a fresh model starts at $\log 10$ and reaches $\log 8$ by learning
 # which tokens never occur; the gradient of each model clipped by its global norm.
 
 # %% [markdown]
 # **Open point O24.** The paper gives a forget bias of 1 to the vanilla LSTM alone. What do the
-# others start with? At preset `paper` a gate beside a refine or master gate has none; at `laptop`,
-# whose runs are older, R has the LSTM's 1.
+# others start with? Here a gate beside a refine or master gate has none; what 1 does is measured
+# below.
 
 # %% [markdown]
-# **Deviation D33.** Chrono's $T_{max}$ is the hidden size, the only link the paper gives (§3). In
-# a smaller network chrono gates therefore start with a shorter memory than the paper's C-LSTM: the
-# mean decay period is about $H/2$.
+# **Deviation D33.** Chrono's $T_{max}$ is the hidden size, the only link the paper gives (§3). On
+# Adding that is the paper's share of $N$, too. On Copy at 64 units it is less, 64 of 200 for 256 of
+# 500: the paper's share, 102, is measured below.
 #
 # **Deviation D34.** The paper draws medians with 60 % intervals of 3 seeds; we draw the median
 # thick, every seed thin, and the quartiles as a band.
@@ -207,8 +208,20 @@ assert all(0 <= g <= 1 for units in live.probe() for g in units["g"])
 # %% [markdown]
 # ## Copy
 
+
 # %%
-copy = bench.runs("copy")
+def swept(task):
+    """The runs of a task at all of the protocol's rates."""
+    return bench.runs(task, rates=bench.protocol(task).sweep)
+
+
+def ended(runs):
+    """How each gate's runs ended, and at which rate."""
+    return outcomes(runs).assign(lr=runs.info.groupby("gate").lr.first())
+
+
+on_both_rates = [swept("copy")]
+copy = at_best_rate(on_both_rates[0])
 fig, plotted = memory_figures.losses(copy)
 bench.save(fig, "fig3_left", data=plotted, paper="Fig. 3 left", runs=copy)
 copy
@@ -218,10 +231,25 @@ copy
 # Compare solid with dashed lines of one colour: what does the refine gate change?
 
 # %%
-on_copy = outcomes(copy)
+on_copy = ended(copy)
 fig3 = dict.fromkeys(("OR", "UR", "O", "C"), "solved") | {"U": "between"}
 on_copy["paper"] = [fig3.get(g, "stuck") for g in on_copy.index]
 on_copy.round({"left": 3})
+
+# %% [markdown]
+# ## What hangs on what the paper leaves open
+#
+# The same gates with other starts, and all of them on the shorter task that this page began with,
+# $N = 60$ (batch 32, torch's start of the weights, R, OM and UM with a forget bias of 1). There
+# chrono's $T_{max} = 64$ happens to be the task's length:
+
+# %%
+if preset == "laptop":
+    names = {"copy-tmax102": "{}, T_max 102", "copy-forget1": "{}, forget bias 1"}
+    other = [ended(at_best_rate(swept(t))).rename(name.format) for t, name in names.items()]
+    display(pd.concat([on_copy.drop(columns="paper"), *other]).round({"left": 3}))
+    shorter = outcomes(bench.runs("copy-short"))
+    display(pd.DataFrame({"N = 60": shorter.left, "N = 200": on_copy.left}).T.round(3))
 
 # %% [markdown]
 # ## Copy: the verdicts
@@ -275,13 +303,14 @@ bench.claim(
 # ## Adding
 
 # %%
-adding = bench.runs("adding")
+on_both_rates.append(swept("adding"))
+adding = at_best_rate(on_both_rates[1])
 fig, plotted = memory_figures.losses(adding)
 bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
 adding
 
 # %%
-on_adding = outcomes(adding)
+on_adding = ended(adding)
 on_adding["paper"] = ["stuck" if g == "-" else "solved" for g in on_adding.index]
 on_adding.round({"left": 3})
 
@@ -291,8 +320,6 @@ for g in ("C", "O", "U", "R", "OM", "UM", "OR", "UR"):
     ours = f"loss left: {words(left, g)} of the baseline's"
     holds = below(per_run(adding, "left", g), 0.05)
     bench.claim(f"G38-{g}", holds=holds, ours=ours, runs=adding.only(g))
-
-# %%
 bench.claim(
     "G38",
     holds=below(-per_run(adding, "left", "-"), -0.05),
@@ -331,6 +358,17 @@ fig, plotted = memory_figures.losses(full, smoothed(full.frame, "loss", 200))
 bench.save(fig, "fig3_full_size", data=plotted, paper="Fig. 3 left", runs=full)
 last = full.frame.groupby("gate", sort=False).tail(10).groupby("gate", sort=False)
 pd.DataFrame({"steps": last.step.max(), "left": last.loss.mean() / Copy.baseline}).round(3)
+
+# %% [markdown]
+# Fig. 4 from these runs, of the gates whose units were looked at when their training stopped; the
+# runs of -, R and UR are older than that.
+
+# %%
+panels = [("UR", "f"), ("UR", "g"), ("OR", "g"), ("O", "f"), ("U", "f"), ("C", "f"), ("-", "f")]
+full_units = of_units.paired(full)
+panels = [pair for pair in panels if pair[0] in full_units.index.unique("gate")]
+fig, plotted = figures.before_after(full_units, panels[:6])
+bench.save(fig, "fig4_full_size", data=plotted, paper="Fig. 4", runs=full)
 
 # %% [markdown]
 # ## Both tasks on one page
@@ -387,7 +425,7 @@ fig4.round(3)
 
 # %% tags=["hide-input"]
 panels = [("UR", "f"), ("UR", "g"), ("R", "g"), ("U", "f"), ("C", "f"), ("-", "f")]
-fig, plotted = figures.before_after(units, [(g, which) for g, which in panels if g in probed])
+fig, plotted = figures.before_after(units, [pair for pair in panels if pair[0] in probed])
 bench.save(fig, "fig4", data=plotted, paper="Fig. 4", runs=copy)
 
 # %% [markdown]
@@ -516,7 +554,7 @@ bench.claim(
 # From the runs' own records:
 
 # %%
-bench.cost(copy, adding)
+bench.cost(*on_both_rates)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

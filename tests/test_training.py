@@ -18,7 +18,7 @@ from urgates.lab.devices import choose_device
 from urgates.lab.experiments import PROTOCOLS, Protocol, protocol
 from urgates.lab.jobs import Job, RunKey
 from urgates.lab.learners.networks import build
-from urgates.lab.learners.supervised import Stack
+from urgates.lab.learners.supervised import Stack, norms
 from urgates.lab.store import files as storage
 from urgates.lab.store.files import CheckpointError, load_checkpoint, locked, save_checkpoint
 from urgates.lab.store.record import keys
@@ -219,6 +219,16 @@ def test_a_diverged_model_is_frozen_and_the_others_do_not_notice():
             assert torch.equal(p[m], healthy.parameters[name][m])
     for name, p in ill.parameters.items():
         assert torch.equal(p[1], frozen[name])
+
+
+def test_a_gradient_whose_square_overflows_is_clipped_and_one_that_is_not_finite_is_not():
+    gradients = [torch.ones(4, 2, 3), torch.ones(4, 3)]
+    for g in gradients:
+        g[1] *= 1e27
+    gradients[1][2, 0], gradients[0][3, 0, 0] = torch.inf, torch.nan
+    found = norms(gradients)
+    assert found[:2].tolist() == pytest.approx([3, 3e27], rel=1e-6)
+    assert not found[2:].isfinite().any()
 
 
 def test_a_diverged_run_is_recorded_and_its_rows_stop(tmp_path, monkeypatch):

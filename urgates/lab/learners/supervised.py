@@ -8,6 +8,8 @@ frozen and recorded as diverged; the others do not notice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
@@ -20,6 +22,15 @@ from urgates.lab.learners.stacked import Stacked, StackedAdam, along
 from urgates.lab.tasks import Score
 
 _EVAL_BATCH = 500
+
+
+def norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Each model's global norm [M] of gradients [M, …]; finite where all of its entries are."""
+    norm = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
+    if norm.isfinite().all():
+        return norm
+    wide = sum(g.flatten(1).double().square().sum(1) for g in gradients).sqrt()  # beyond 1e19
+    return torch.where(norm.isfinite(), norm, wide.to(norm.dtype))
 
 
 class Stack(Stacked):
@@ -82,7 +93,7 @@ class Stack(Stacked):
     def _clip(self) -> Tensor:
         """Scale each model's gradient to a global norm of at most `clip`; the norms [M] before."""
         gradients = [p.grad for p in self.parameters.values()]
-        norm = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
+        norm = norms(gradients)
         scale = (self.protocol.clip / norm).clamp(max=1.0)
         for g in gradients:
             g.mul_(along(scale, g))
