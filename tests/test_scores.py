@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from urgates.lab.experiments import protocol
+from urgates.lab.experiments import memory, protocol, scale
 from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable
 from urgates.lab.experiments.memory import ends, outcomes, thinned, words
 from urgates.lab.jobs import Job
@@ -80,16 +80,23 @@ def test_a_level_just_kept_is_no_collapse(tmp_path):
     assert table.diverged.tolist() == [False, False, True]
 
 
+def leave(folder, protocol, gate, seed, level, rate=None):
+    """Store a finished run of Adding that left `level` of the baseline's loss at every step."""
+    job = Job(protocol, "lstm", gate, (seed,), (rate,) if rate else ())
+    lines = ["step,loss", *(f"{k},{level / 6}" for k in range(1, protocol.steps + 1))]
+    stem, own = job.runs[0].stem, job.at(rate)
+    (folder / f"{stem}.csv").write_text("\n".join(lines) + "\n")
+    record = {"task": "adding", "cell": "lstm", "gate": gate, "seed": seed, "status": "finished"}
+    record |= {"preset": "laptop", "digest": own.digest, "protocol": own.numbers}
+    record |= {"device": "CPU", "commit": "abc", "wall_seconds": 1.0, "probes": {}}
+    record |= {"stack": job.members}
+    (folder / f"{stem}.json").write_text(json.dumps(record))
+
+
 def test_losses_are_shares_of_the_baseline_and_missing_gates_say_so(tmp_path):
     p = replace(protocol("adding", "laptop"), steps=400, log_every=1)  # baseline 1/6
     for gate, level in (("UR", 0.03), ("-", 1.0), ("U", 0.5)):
-        lines = ["step,loss", *(f"{k},{level / 6}" for k in range(1, 401))]
-        stem = tmp_path / Job(p, "lstm", gate).key.stem
-        stem.with_name(f"{stem.name}.csv").write_text("\n".join(lines) + "\n")
-        record = {"task": "adding", "cell": "lstm", "gate": gate, "seed": 1, "status": "finished"}
-        record |= {"preset": "laptop", "digest": p.digest, "protocol": p.numbers, "stack": [1]}
-        record |= {"device": "CPU", "commit": "abc", "wall_seconds": 1.0, "probes": {}}
-        stem.with_name(f"{stem.name}.json").write_text(json.dumps(record))
+        leave(tmp_path, p, gate, 1, level)
     runs = Runs(tmp_path, p, "lstm", (1,), ("UR", "-", "U", "R"))
     table = outcomes(runs)
     assert table.ours.tolist() == ["solved", "stuck", "between", "not run"]
@@ -101,3 +108,28 @@ def test_losses_are_shares_of_the_baseline_and_missing_gates_say_so(tmp_path):
     thin = thinned(runs, points=4)
     assert thin.step[thin.gate == "UR"].tolist() == [100, 200, 300, 400]
     assert "ours" not in outcomes(Runs(tmp_path, p, "gru", (1,), ("UR",)))
+
+
+def test_every_gate_counts_at_the_rate_that_leaves_least(tmp_path):
+    p = replace(protocol("adding", "laptop"), steps=4, log_every=1)
+    slow, fast = p.sweep
+    for seed, levels in ((1, (0.3, 0.1)), (2, (0.3, 0.1)), (3, (0.01, 0.9))):
+        for rate, level in zip(p.sweep, levels, strict=True):
+            leave(tmp_path, p, "UR", seed, level, rate)
+    leave(tmp_path, p, "U", 1, 0.2, slow)  # the other rate has not been run
+    both = Runs(tmp_path, p, "lstm", (1, 2, 3), ("UR", "U", "R"), rates=p.sweep)
+    runs = memory.at_best_rate(both)
+    assert runs.rates == (fast, slow) and len(runs.paths) == 4
+    assert outcomes(runs).left.UR == pytest.approx(0.1)
+    assert set(runs.info.lr[runs.info.gate == "UR"]) == {fast}
+    assert runs.complete == {"UR": [1, 2, 3], "U": [1], "R": []}
+    assert both.complete["U"] == []
+    assert runs.only("U").rates == (slow,) and len(runs.only("U").paths) == 1
+
+
+def test_a_size_says_every_rate_that_it_was_run_at():
+    p = protocol("copy", "laptop")
+    both = "H 64 of 256, N 200 of 500, lr × steps 100–200 of 100"
+    assert scale(p, reversed(p.sweep)) == both
+    assert scale(p) == "H 64 of 256, N 200 of 500"
+    assert scale(p, p.sweep[1:]).endswith(", lr × steps 200 of 100")
