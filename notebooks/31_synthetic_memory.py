@@ -216,8 +216,11 @@ def swept(task):
 
 
 def ended(runs):
-    """How each gate's runs ended, and at which rate."""
-    return outcomes(runs).assign(lr=runs.info.groupby("gate").lr.first())
+    """How each gate's runs ended at its best rate; and what is left of the loss at each."""
+    best = at_best_rate(runs)
+    table = outcomes(best).assign(lr=best.info.groupby("gate").lr.first())
+    each = {f"left at {rate:g}": outcomes(runs.at(rate)).left for rate in runs.rates}
+    return table.assign(**each) if len(each) > 1 else table
 
 
 on_both_rates = [swept("copy")]
@@ -231,10 +234,10 @@ copy
 # Compare solid with dashed lines of one colour: what does the refine gate change?
 
 # %%
-on_copy = ended(copy)
+on_copy = ended(on_both_rates[0])
 fig3 = dict.fromkeys(("OR", "UR", "O", "C"), "solved") | {"U": "between"}
 on_copy["paper"] = [fig3.get(g, "stuck") for g in on_copy.index]
-on_copy.round({"left": 3})
+on_copy.round(3)
 
 # %% [markdown]
 # ## What hangs on what the paper leaves open
@@ -246,8 +249,8 @@ on_copy.round({"left": 3})
 # %%
 if preset == "laptop":
     names = {"copy-tmax102": "{}, T_max 102", "copy-forget1": "{}, forget bias 1"}
-    other = [ended(at_best_rate(swept(t))).rename(name.format) for t, name in names.items()]
-    display(pd.concat([on_copy.drop(columns="paper"), *other]).round({"left": 3}))
+    other = [ended(swept(t)).rename(name.format) for t, name in names.items()]
+    display(pd.concat([on_copy.drop(columns="paper"), *other]).round(3))
     shorter = outcomes(bench.runs("copy-short"))
     display(pd.DataFrame({"N = 60": shorter.left, "N = 200": on_copy.left}).T.round(3))
 
@@ -310,9 +313,9 @@ bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
 adding
 
 # %%
-on_adding = ended(adding)
+on_adding = ended(on_both_rates[1])
 on_adding["paper"] = ["stuck" if g == "-" else "solved" for g in on_adding.index]
-on_adding.round({"left": 3})
+on_adding.round(3)
 
 # %%
 left, refined = on_adding.left, ("R", "UR", "OR")
