@@ -77,7 +77,7 @@ def before_after(
     for ax in axes[1]:
         ax.set_xlabel("mean activation of a unit")
     if panels:
-        axes.flat[len(panels) - 1].legend(loc="upper left")
+        axes.flat[len(panels) - 1].legend(loc="best")
     return fig, pd.concat(plotted or [pd.DataFrame()])
 
 
