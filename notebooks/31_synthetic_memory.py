@@ -23,9 +23,9 @@
 #
 # **Which gates learn to remember over a long time, and how fast?**
 #
-# [Decided here](40_scoreboard.ipynb): **confirmed** G40; **seen** G34, G38-C, G38-R, G38-OR,
-# G38-UR, G38, G39, G45; **not seen at this scale** G32-OR, G32-O, G35-OM, G36, G38-O, G38-OM, G42,
-# G43, G44; **inconclusive** G32-UR, G32-C, G35-UM, G33, G37, G38-U, G38-UM, G77, G46; **not
+# [Decided here](40_scoreboard.ipynb): **confirmed** G40; **seen** G34, G35-UM, G33, G38-C, G38-O,
+# G38-U, G38-R, G38-OM, G38-UM, G38-OR, G38-UR, G39, G42, G45, G46; **not seen at this scale**
+# G32-UR, G32-O, G32-C, G35-OM, G36, G38, G77, G43, G44; **inconclusive** G32-OR, G37; **not
 # testable here** G41.
 #
 # Covers: Figs. 3, 4
@@ -326,9 +326,9 @@ on_adding["paper"] = ["stuck" if g == "-" else "solved" for g in on_adding.index
 on_adding.round(3)
 
 # %% [markdown]
-# At the first rate, rate × steps as in the paper, one of the LSTM's seeds has learnt nothing, and
-# some of O, OM and UM have not; at four times that rate every gate solves the task. Refined gates
-# need a fifth of the LSTM's steps.
+# At the first rate, rate × steps as in the paper, one seed each of the LSTM, O, OM and UM has
+# learnt nothing; at four times that rate every gate solves the task. Refined gates need a sixth of
+# the LSTM's steps.
 
 # %%
 left, refined = on_adding.left, ("R", "UR", "OR")
