@@ -220,7 +220,7 @@ def ended(runs):
     """How each gate's runs ended at its best rate; and what is left of the loss at each."""
     best = at_best_rate(runs)
     table = outcomes(best).assign(lr=best.info.groupby("gate").lr.first())
-    each = {f"left at {rate:g}": outcomes(runs.at(rate)).left for rate in runs.rates}
+    each = {f"left@{rate:g}": outcomes(runs.at(rate)).left for rate in runs.rates}
     return table.assign(**each) if len(each) > 1 else table
 
 

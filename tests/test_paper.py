@@ -201,7 +201,8 @@ def rates(text: str) -> list[float]:
     if "lr" not in head.split():
         return []
     back = head.split().index("lr") - len(head.split())
-    return [float(row.split()[back]) for row in rows if row.strip() and "NaN" not in row]
+    cells = [row.split() for row in rows if "NaN" not in row]
+    return [float(row[back]) for row in cells if len(row) > 1]  # one: what the rows are called
 
 
 def test_conda_installs_what_pyproject_pins():
