@@ -258,9 +258,9 @@ if preset == "laptop":
 # %% [markdown]
 # Whether R is stuck hangs on two numbers that the paper does not state: at the first rate, whose
 # product with the steps is the paper's, two of its three seeds stay at the baseline without a
-# forget bias, as in Fig. 3; with a bias of 1, or at twice the rate, all learn. Chrono learns more
-# with the longer $T_{max}$. And the length decides about UM: the shorter task lets it learn, this
-# one does not, as in the paper.
+# forget bias, as in Fig. 3; with a bias of 1, or at twice the rate, all learn. OM learns with
+# either bias, UM with neither, though it could on the shorter task. Chrono learns more with the
+# longer $T_{max}$.
 
 # %% [markdown]
 # ## Copy: the verdicts
