@@ -318,9 +318,6 @@ on_both_rates.append(swept("adding"))
 adding = at_best_rate(on_both_rates[1])
 fig, plotted = memory_figures.losses(adding)
 bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
-adding
-
-# %%
 on_adding = ended(on_both_rates[1])
 on_adding["paper"] = ["stuck" if g == "-" else "solved" for g in on_adding.index]
 on_adding.round(3)
@@ -336,6 +333,8 @@ for g in ("C", "O", "U", "R", "OM", "UM", "OR", "UR"):
     ours = f"loss left: {words(left, g)} of the baseline's"
     holds = below(per_run(adding, "left", g), 0.05)
     bench.claim(f"G38-{g}", holds=holds, ours=ours, runs=adding.only(g))
+
+# %%
 bench.claim(
     "G38",
     holds=below(-per_run(adding, "left", "-"), -0.05),
