@@ -147,7 +147,8 @@ display(bench.protocol("copy"), bench.protocol("adding"))
 # %% [markdown]
 # **Deviation D31.** The learning rate of the paper is $10^{-3}$. At `laptop` every gate trains at
 # two, the first of which makes rate × steps the paper's, and counts at the one that leaves less
-# loss in the median of its seeds. A gate's runs end early once all are below 1 % of the baseline's.
+# loss in the median of its seeds. The stored runs of a gate end early once all are below 1 % of
+# the baseline's.
 
 # %% [markdown]
 # **Open point O10.** Unstated for both tasks: the batch size, how tokens are encoded, how many
