@@ -59,25 +59,26 @@ def histogram(
 def before_after(
     units: pd.DataFrame, panels: Sequence[tuple[str, str]]
 ) -> tuple[Figure, pd.DataFrame]:
-    """Histograms of units' gates in two rows of three panels, as Fig. 4.
+    """Histograms of units' gates in rows of three panels, as Fig. 4.
 
     Args:
         units: rows of `units.paired`.
-        panels: up to six gates, each with "f", its main gate, or "g", its effective one.
+        panels: gates, each with "f", its main gate, or "g", its effective one.
     """
-    fig, axes = subplots(2, 3, size=(8.6, 4.4), sharex=True)
+    columns, rows = min(len(panels), 3) or 1, -(-len(panels) // 3) or 1
+    fig, axes = subplots(rows, columns, size=(2.87 * columns, 2.2 * rows), squeeze=False)
     plotted = []
     for ax, (gate, which) in zip(axes.flat, panels, strict=False):
         before, after = (units.loc[gate][f"{which}_{when}"] for when in ("before", "after"))
         plotted.append(histogram(ax, gate, before, after).assign(shown=which))
         title = f"{gate}: {KINDS[which]}" if gate in ("R", "UR") else style(gate)["label"]
-        ax.set(title=title, xlabel="")
+        ax.set(title=title, xlabel="", xlim=(0, 1))
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    for ax in axes[1]:
+    for ax in axes.flat[max(len(panels) - columns, 0) :]:  # the lowest of each column
         ax.set_xlabel("mean activation of a unit")
     if panels:
-        axes.flat[len(panels) - 1].legend(loc="best")
+        axes.flat[0].legend(loc="best")
     return fig, pd.concat(plotted or [pd.DataFrame()])
 
 
