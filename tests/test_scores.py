@@ -125,6 +125,7 @@ def test_every_gate_counts_at_the_rate_that_leaves_least(tmp_path):
     assert runs.complete == {"UR": [1, 2, 3], "U": [1], "R": []}
     assert both.complete["U"] == []
     assert runs.only("U").rates == (slow,) and len(runs.only("U").paths) == 1
+    assert not runs.only("OM") and runs.only("OM").complete == {"OM": []}
 
 
 def test_a_size_says_every_rate_that_it_was_run_at():

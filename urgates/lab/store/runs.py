@@ -44,7 +44,7 @@ class Runs:
         self.read = self.gates if read is None else tuple(read)
         by_gate = isinstance(rates, Mapping)
         self._rates = {
-            g: tuple((rates[g] if by_gate else rates) or (protocol.lr,))
+            g: tuple((rates.get(g) if by_gate else rates) or (protocol.lr,))
             for g in dict.fromkeys(self.gates + self.read)
         }
         self.rates = tuple(dict.fromkeys(rate for own in self._rates.values() for rate in own))
