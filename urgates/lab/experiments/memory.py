@@ -99,7 +99,8 @@ def at_best_rate(runs: Runs) -> Runs:
         loss = final_loss(runs.at(rate).only(gate), gate).median()
         return float("inf") if np.isnan(loss) else loss
 
-    return runs.at({g: min(runs.rates, key=partial(left, g)) for g in (*runs.gates, *runs.read)})
+    gates = dict.fromkeys(runs.gates + runs.read)
+    return runs.at({g: min(runs.rates, key=partial(left, g)) for g in gates})
 
 
 def ends(runs: Runs) -> pd.DataFrame:
