@@ -213,20 +213,19 @@ assert all(0 <= g <= 1 for units in live.probe() for g in units["g"])
 
 # %%
 def swept(task):
-    """The runs of a task at all of the protocol's rates."""
-    return bench.runs(task, rates=bench.protocol(task).sweep)
+    """The runs of a task at all of the protocol's rates, and those at each gate's best."""
+    runs = bench.runs(task, rates=bench.protocol(task).sweep)
+    return runs, at_best_rate(runs)
 
 
-def ended(runs):
+def ended(runs, best):
     """How each gate's runs ended at its best rate; and what is left of the loss at each."""
-    best = at_best_rate(runs)
     table = outcomes(best).assign(lr=best.info.groupby("gate").lr.first())
     each = {f"left@{rate:g}": outcomes(runs.at(rate)).left for rate in runs.rates}
     return table.assign(**each) if len(each) > 1 else table
 
 
-on_both_rates = [swept("copy")]
-copy = at_best_rate(on_both_rates[0])
+copies, copy = swept("copy")
 fig, plotted = memory_figures.losses(copy)
 bench.save(fig, "fig3_left", data=plotted, paper="Fig. 3 left", runs=copy)
 copy
@@ -236,7 +235,7 @@ copy
 # Compare solid with dashed lines of one colour: what does the refine gate change?
 
 # %%
-on_copy = ended(on_both_rates[0])
+on_copy = ended(copies, copy)
 fig3 = dict.fromkeys(("OR", "UR", "O", "C"), "solved") | {"U": "between"}
 on_copy["paper"] = [fig3.get(g, "stuck") for g in on_copy.index]
 on_copy.round(3)
@@ -251,7 +250,7 @@ on_copy.round(3)
 # %%
 if preset == "laptop":
     names = {"copy-tmax102": "{}, T_max 102", "copy-forget1": "{}, forget bias 1"}
-    other = [ended(swept(t)).rename(name.format) for t, name in names.items()]
+    other = [ended(*swept(t)).rename(name.format) for t, name in names.items()]
     display(pd.concat([on_copy.drop(columns="paper"), *other]).round(3))
     shorter = outcomes(bench.runs("copy-short"))
     display(pd.DataFrame({"N = 60": shorter.left, "N = 200": on_copy.left}).T.round(3))
@@ -315,11 +314,10 @@ bench.claim(
 # ## Adding
 
 # %%
-on_both_rates.append(swept("adding"))
-adding = at_best_rate(on_both_rates[1])
+additions, adding = swept("adding")
 fig, plotted = memory_figures.losses(adding)
 bench.save(fig, "fig3_right", data=plotted, paper="Fig. 3 right", runs=adding)
-on_adding = ended(on_both_rates[1])
+on_adding = ended(additions, adding)
 on_adding["paper"] = ["stuck" if g == "-" else "solved" for g in on_adding.index]
 on_adding.round(3)
 
@@ -570,7 +568,7 @@ bench.claim(
 # From the runs' own records:
 
 # %%
-bench.cost(*on_both_rates)
+bench.cost(copies, additions)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:
