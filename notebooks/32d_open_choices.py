@@ -50,9 +50,12 @@ import numpy as np
 import pandas as pd
 
 from urgates.lab import Bench
-from urgates.lab.book import image_figures
+from urgates.lab.book import choice_figures, image_figures
 from urgates.lab.book.claims import UNTESTABLE
+from urgates.lab.experiments.choices import side_by_side
 from urgates.lab.experiments.images import accuracies, best_run, best_stable
+from urgates.lab.experiments.rows import OTHER_STARTS
+from urgates.lab.experiments.seeds import in_words
 from urgates.starts import WEIGHT_INITS
 
 bench = Bench("32d_open_choices", preset, recompute, seeds, gates, device, limit_minutes)
@@ -134,9 +137,29 @@ bench.claim(
 # the plain LSTM, here. New protocols have it.
 
 # %%
-starts = {start: bench.runs(f"pmnist-{start}", gates=("-",)) for start in WEIGHT_INITS}
-started = pd.concat({start: accuracies(runs) for start, runs in starts.items()}, names=["start"])
-started.groupby("start", sort=False).valid.agg(["median", "min", "max", "count"]).round(1)
+three = ("-", "UR") if preset == "smoke" else ("-", "R", "UR")
+rates, on_31 = bench.protocol("copy").sweep, {"of": "31_synthetic_memory"}
+on_e1 = {"of": "E1_synthetic_forgetting", "preset": "paper" if preset == "laptop" else None}
+started = {}
+for start in WEIGHT_INITS:
+    more, home = (f"-{start}", {}) if start in OTHER_STARTS else ("", on_31)
+    started["pMNIST", start] = bench.runs(f"pmnist-{start}", gates=three)
+    started["Copy", start] = bench.runs(f"copy{more}", gates=three, rates=rates, **home)
+    started["E.1", start] = bench.runs(f"forgetting{more}", gates=("-", "R"), **on_e1)
+compared = side_by_side(started, "task", "start")
+
+# %% [markdown]
+# Best validation accuracy on pMNIST [%]; on Copy and in [E.1](E1_synthetic_forgetting.ipynb) the
+# share of the baseline's loss left at the end. Medians and ranges of the seeds:
+
+# %%
+by = [compared[name] for name in ("task", "gate", "start")]
+table = compared.score.groupby(by, sort=False).agg(in_words, digits=".3g").unstack()
+table.reindex(columns=WEIGHT_INITS).fillna("–")
+
+# %% tags=["hide-input"]
+fig = choice_figures.by_start(compared)
+bench.save(fig, "starts", data=compared, paper="D.1, D.2, E.1", runs=list(started.values()))
 
 # %% [markdown]
 # ## Which state is scored

@@ -57,7 +57,8 @@ from urgates.gates import band, decay_period, refine
 from urgates.lab import Bench, figures, show_source
 from urgates.lab.book import memory_figures
 from urgates.lab.book import units as of_units
-from urgates.lab.experiments.seeds import above, all_of, below
+from urgates.lab.experiments.rows import OTHER_STARTS
+from urgates.lab.experiments.seeds import above, all_of, below, in_words
 from urgates.lab.learners.networks import build
 from urgates.lab.store.runs import final_loss, smoothed
 
@@ -249,12 +250,43 @@ bench.claim(
 )
 
 # %% [markdown]
+# ## What hangs on what E.1 leaves open
+#
+# The same, each time with one other choice: how the high start is shared (D41), the LSTM's input
+# gate (D42), the batch (D43), how the weights start (open point O23 in
+# [32d](32d_open_choices.ipynb)); and UR, which the caption names. Medians and ranges of the seeds;
+# loss in shares of the baseline's, memory in steps:
+
+# %%
+others = {"split": ("R's two biases 3.511", "R"), "tied": ("LSTM's input bias −6", "-")}
+others |= {"batch-50": ("batch of 50", "-", "R")}
+others |= {start: (f"weights as {start}", "-", "R") for start in OTHER_STARTS}
+stated = "paper" if preset == "laptop" else None
+every = {"as above": forgetting}
+for name, (words, *of_gates) in others.items():
+    every[words] = bench.runs(f"forgetting-{name}", gates=of_gates, preset=stated)
+
+
+# %%
+def row_of(runs, g):
+    """What the seeds of a gate have left, and their shortest memory after training."""
+    left = {f"left at {n:,}": in_words(6 * final_loss(runs, g, n)) for n in (10_000, 20_000)}
+    seeds = ", ".join(map(str, runs.complete[g]))
+    least = of_units.paired(runs.only(g)).g_after.groupby("seed").min()
+    memory = in_words(decay_period(least), ".3g")
+    return left | {"shortest memory": memory, "seeds": seeds}
+
+
+rows = {(words, g): row_of(r, g) for words, r in every.items() for g in r.gates if r.complete[g]}
+pd.DataFrame(rows).T
+
+# %% [markdown]
 # ## What it costs
 #
 # From the runs' own records:
 
 # %%
-bench.cost(*dict.fromkeys([forgetting, first]))
+bench.cost(*dict.fromkeys([forgetting, first]), *list(every.values())[1:])
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

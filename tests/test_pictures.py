@@ -9,12 +9,14 @@ import torch
 
 from urgates.lab import experiments
 from urgates.lab.book import (
+    choice_figures,
     gate_figures,
     image_figures,
     memory_figures,
     reader_figures,
     time_figures,
 )
+from urgates.lab.experiments.choices import ACCURACY, LEFT
 from urgates.lab.experiments.image_tables import TABLE_2
 from urgates.lab.experiments.images import accuracies
 from urgates.lab.experiments.memory import ends
@@ -42,6 +44,20 @@ def test_runs_that_nobody_trained_draw_empty_axes(tmp_path):
     ):
         assert plotted.empty and fig.axes
         fig.canvas.draw()
+
+
+def test_starts_stand_in_one_order_whatever_has_been_run():
+    rows = [("Copy", "joint", "UR", 0.2, LEFT), ("Copy", "joint", "-", 1.0, LEFT)]
+    rows += [("Copy", "torch", "UR", 0.1, LEFT), ("pMNIST", "fan-in", "UR", 61.0, ACCURACY)]
+    columns = ["task", "start", "gate", "score", "what"]
+    fig = choice_figures.by_start(pd.DataFrame(rows, columns=columns))
+    copy, pixels = fig.axes
+    assert [tick.get_text() for tick in copy.get_xticklabels()] == ["torch", "fan-in", "joint"]
+    assert (copy.get_yscale(), pixels.get_yscale()) == ("log", "linear")
+    assert LEFT in copy.get_ylabel() and pixels.get_ylabel() == ACCURACY
+    places = {line.get_xdata()[0]: line.get_ydata()[0] for line in copy.lines if line.get_marker()}
+    assert {round(x): y for x, y in places.items() if y < 1} == {0: 0.1, 2: 0.2}
+    assert len(choice_figures.by_start(pd.DataFrame(columns=columns)).axes) == 1
 
 
 def test_one_sequence_of_each_memory_task():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from urgates.lab.experiments import memory, protocol, scale
+from urgates.lab.experiments.choices import ACCURACY, LEFT, side_by_side
 from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable
 from urgates.lab.experiments.memory import ends, outcomes, thinned, words
 from urgates.lab.jobs import Job
@@ -126,6 +127,28 @@ def test_every_gate_counts_at_the_rate_that_leaves_least(tmp_path):
     assert both.complete["U"] == []
     assert runs.only("U").rates == (slow,) and len(runs.only("U").paths) == 1
     assert not runs.only("OM") and runs.only("OM").complete == {"OM": []}
+
+
+def test_other_choices_stand_side_by_side_each_at_its_best_rate(tmp_path, table):
+    p = replace(protocol("adding", "laptop"), steps=4, log_every=1)
+    for rate, level in zip(p.sweep, (0.3, 0.1), strict=True):
+        leave(tmp_path, p, "UR", 1, level, rate)
+    adding = Runs(tmp_path, p, "lstm", (1, 2), ("UR", "R"), rates=p.sweep)
+    pixels = Runs(tmp_path, P, "lstm", (1, 2, 3), ("-",))
+    nothing = Runs(tmp_path, p, "lstm", (1,), ("OM",))
+    groups = {
+        ("Adding", "torch"): adding,
+        ("pMNIST", "joint"): pixels,
+        ("Adding", "joint"): nothing,
+    }
+    found = side_by_side(groups, "task", "start")
+    one, *others = found.itertuples(index=False)
+    assert (one.task, one.start, one.gate, one.seed, one.what) == ("Adding", "torch", "UR", 1, LEFT)
+    assert one.score == pytest.approx(0.1)
+    assert [row.score for row in others] == pytest.approx([51, 52, 53])
+    assert {(row.task, row.start, row.what) for row in others} == {("pMNIST", "joint", ACCURACY)}
+    empty = side_by_side({("Adding", "joint"): nothing}, "task", "start")
+    assert empty.empty and list(empty) == list(found)
 
 
 def test_a_size_says_every_rate_that_it_was_run_at():

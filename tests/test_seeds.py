@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from urgates.lab.experiments.seeds import above, all_of, below, leads, rank_correlation
+from urgates.lab.experiments.seeds import above, all_of, below, in_words, leads, rank_correlation
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ def test_below_needs_all_seeds_on_one_side():
     assert below([4, 5], 3) is False
     assert below([2, 4], 3) is None
     assert below([], 3) is None
+
+
+def test_numbers_in_words_have_their_range_and_leave_out_what_is_missing():
+    assert in_words([0.25, 0.5, math.nan, 0.125]) == "0.250 (0.125–0.500)"
+    assert in_words([12, math.inf], ".3g") == "inf (12–inf)"
+    assert in_words([math.nan]) == in_words([]) == "–"
 
 
 def test_and_knows_what_it_does_not_know():

@@ -57,7 +57,8 @@ ROWS = (
     ),
     row("forgetting", "laptop", _BEFORE),
     *(
-        row(f"forgetting-{start}", "paper", _STATED | {"weight_init": (start, text)})
+        row(f"forgetting-{start}", preset, _STATED | {"weight_init": (start, text)} | own)
         for start, text in OTHER_STARTS.items()
+        for preset, own in (("smoke", _SMALL), ("paper", {}))
     ),
 )

@@ -122,11 +122,15 @@ ROWS = (
         )
     ),
     *(
-        row(f"{task}-{start}", preset, family | own | {"weight_init": (start, text)})
+        row(
+            *(f"pmnist-{start}", preset, family | THREE_WAYS),
+            **{"task_options": options, "weight_init": (start, text)},
+        )
         for start, text in WEIGHT_INITS.items()
-        for task, preset, family, own in (
-            ("pmnist", "smoke", _SMALL_PIXELS, THREE_WAYS | {"task_options": _SCRAMBLED_DIGITS}),
-            ("pmnist", "laptop", _LAPTOP_PIXELS, THREE_WAYS | {"task_options": _BIT_REVERSAL}),
+        for preset, family, options in (
+            ("smoke", _SMALL_PIXELS, _SCRAMBLED_DIGITS),
+            ("laptop", _LAPTOP_PIXELS, _BIT_REVERSAL),
+            ("paper", _IMAGES | _150_EPOCHS, _BIT_REVERSAL),
         )
     ),
     *(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from urgates.lab.experiments.rows import CHRONO, OPEN, row
-from urgates.lab.experiments.seeds import above, all_of, below, leads
+from urgates.lab.experiments.seeds import above, all_of, below, in_words, leads
 from urgates.lab.protocol import Protocol
 from urgates.lab.store.runs import Runs, smoothed
 
@@ -147,10 +147,7 @@ def by_gate(table: pd.DataFrame, score: str = "area") -> dict[str, list[float]]:
 def spread(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
     """A score of each task's `outcomes` in words, "median (least–most)": tasks by gate."""
     said = {
-        task: {
-            gate: f"{pd.Series(v).median():.2f} ({min(v):.2f}–{max(v):.2f})"
-            for gate, v in by_gate(table, score).items()
-        }
+        task: {gate: in_words(values, ".2f") for gate, values in by_gate(table, score).items()}
         for task, table in tables.items()
     }
     return pd.DataFrame(said).T

@@ -47,12 +47,11 @@ _ADDING_500 = _SYNTHETIC | {
 
 _SECONDS = SMALL | {"downsize": 8, "log_every": 10, "hidden": 32, "batch": 16, "steps": 60}
 _SHORT = LAPTOP | {"hidden": 64, "batch": 32}
-_COPIES = (("laptop", _COPY_200), ("paper", _COPY))
+_COPY_10 = _SECONDS | {"task_options": {"length": 10}, "lr": 4e-3}
+_COPIES = {"smoke": _COPY_10, "laptop": _COPY_200, "paper": _COPY}
 
 ROWS = (
-    row("copy", "smoke", _SECONDS, task_options={"length": 10}, lr=4e-3),
-    row("copy", "laptop", _COPY_200),
-    row("copy", "paper", _COPY),
+    *(row("copy", preset, family) for preset, family in _COPIES.items()),
     row("adding", "smoke", _SECONDS, task_options={"length": 20}, lr=2e-3),
     row("adding", "laptop", _ADDING_500),
     row("adding", "paper", _ADDING),
@@ -72,12 +71,12 @@ ROWS = (
             gates=(("R", "OM", "UM"), "those with a constant forget bias beside another gate"),
             variant_bias=(1.0, "as the vanilla LSTM's"),
         )
-        for preset, family in _COPIES
+        for preset, family in _COPIES.items()
     ),
     *(
         row(f"copy-{start}", preset, family | THREE_WAYS | {"weight_init": (start, text)})
         for start, text in OTHER_STARTS.items()
-        for preset, family in _COPIES
+        for preset, family in _COPIES.items()
     ),
 )
 

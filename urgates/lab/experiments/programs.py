@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from urgates.lab.experiments.rows import ADAM, CHRONO, OPEN, SMALL, row
-from urgates.lab.experiments.seeds import above, all_of, leads, trails
+from urgates.lab.experiments.seeds import above, all_of, in_words, leads, trails
 from urgates.lab.store.runs import Runs
 from urgates.lab.tasks.programs import Programs
 from urgates.lab.tasks.text import NO_TARGET
@@ -215,11 +215,7 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
 
     A row per cell and gate, a column per category.
     """
-
-    def words(test: pd.Series) -> str:
-        return f"{test.median():.3f} ({test.min():.3f}–{test.max():.3f})"
-
-    found = table.groupby(["cell", "gate", "category"], sort=False).test.agg(words)
+    found = table.groupby(["cell", "gate", "category"], sort=False).test.agg(in_words)
     order = [(cell, gate) for cell in CELLS for gate in dict.fromkeys([*GATES, *table.gate])]
     wide = found.unstack().reindex(columns=CATEGORIES).astype(object)
     wide = wide.reindex([key for key in order if key in wide.index])

@@ -28,6 +28,15 @@ def below(values: Iterable[float], level: float) -> bool | None:
     return found.pop() if len(found) == 1 else None
 
 
+def in_words(values: Iterable[float], digits: str = ".3f") -> str:
+    """Median and range of the numbers that there are, "0.512 (0.498–0.530)"; "–" without any."""
+    found = pd.Series(list(values), dtype=float).dropna()
+    if found.empty:
+        return "–"
+    middle, low, high = (format(x, digits) for x in (found.median(), found.min(), found.max()))
+    return f"{middle} ({low}–{high})"
+
+
 def rank_correlation(pairs: pd.DataFrame) -> float:
     """Spearman's, of two columns by gate; NaN below three that have both."""
     both = pairs.dropna()
