@@ -72,18 +72,16 @@ class Training:
             train(self.job, self.folder(root), progress=False, **how)
 
 
-def each(
-    notebook: str, tasks: str, preset: str, gates: str, *stacks, cell: str = "lstm", **how
-) -> list[Training]:
+def each(tasks: str, preset: str, gates: str, *stacks, cell: str = "lstm", **how) -> list[Training]:
     """Every task × stack of seeds × gate (words separated by spaces), gates innermost.
 
     Where a task has a baseline, a training ends once it is solved. `how` goes to the jobs.
     """
     trainings = []
     for task, seeds, gate in product(tasks.split(), stacks or ((1, 2, 3),), gates.split()):
-        p = protocol(task, preset)
+        p, own = protocol(task, preset), part(task, cell)
         goal = SOLVED * (p.make_task().baseline or 0.0)
-        trainings.append(Training(notebook, Job(p, cell, gate, seeds, goal=goal, **how)))
+        trainings.append(Training(own.notebook, own.job(p, gate, seeds, goal=goal, **how)))
     return trainings
 
 
@@ -209,26 +207,24 @@ def _other_starts(task: str) -> str:
     return " ".join(f"{task}-{start}" for start in OTHER_STARTS)
 
 
-_MEMORY, _FORGET, _CHOICES = "31_synthetic_memory", "E1_synthetic_forgetting", "32d_open_choices"
 _FIVE = (1, 2, 3, 4, 5)
-_ON_COPY, _ON_ADDING = (protocol(task, "laptop").sweep for task in ("copy", "adding"))
 
 QUEUE: list[Training] = [
-    *each(_CHOICES, "pmnist-torch pmnist-fan-in", "laptop", "-"),
-    *each(_MEMORY, "copy", "paper", "UR - R U OR O C UM OM", (1,), until=20_000),
-    *each(_MEMORY, "copy", "laptop", "- UR R U C OM O UM OR", rates=_ON_COPY),
-    *each(_MEMORY, "adding", "laptop", "- UR R U C OM O UM OR", rates=_ON_ADDING),
-    *each(_MEMORY, "copy-tmax102", "laptop", "C", rates=_ON_COPY),
-    *each(_MEMORY, "copy-forget1", "laptop", "R OM UM", rates=_ON_COPY),
-    *each(_FORGET, "forgetting", "paper", "R - UR", _FIVE),
-    *each(_FORGET, "forgetting-split", "paper", "R", _FIVE),
-    *each(_FORGET, "forgetting-tied", "paper", "-", _FIVE),
-    *each(_FORGET, "forgetting-batch-50", "paper", "R -", _FIVE),
-    *each(_CHOICES, "pmnist-joint pmnist-joint-kaiming", "laptop", "-"),
-    *each(_CHOICES, _other_starts("copy"), "laptop", "- UR R", rates=_ON_COPY),
-    *each(_FORGET, _other_starts("forgetting"), "paper", "- R"),
-    *each(_CHOICES, f"pmnist-fan-in {_other_starts('pmnist')}", "laptop", "UR R"),
-    *each(_CHOICES, "copy-torch", "paper", "UR R -", (1,), until=20_000),
-    *each(_MEMORY, "adding", "paper", "R UR OR - U", (1,)),
-    *each(_MEMORY, "copy", "paper", "UR - R U OR O C UM OM", (2,), (3,), until=20_000),
+    *each("pmnist-torch pmnist-fan-in", "laptop", "-"),
+    *each("copy", "paper", "UR - R U OR O C UM OM", (1,), until=20_000),
+    *each("copy", "laptop", "- UR R U C OM O UM OR"),
+    *each("adding", "laptop", "- UR R U C OM O UM OR"),
+    *each("copy-tmax102", "laptop", "C"),
+    *each("copy-forget1", "laptop", "R OM UM"),
+    *each("forgetting", "paper", "R - UR", _FIVE),
+    *each("forgetting-split", "paper", "R", _FIVE),
+    *each("forgetting-tied", "paper", "-", _FIVE),
+    *each("forgetting-batch-50", "paper", "R -", _FIVE),
+    *each("pmnist-joint pmnist-joint-kaiming", "laptop", "-"),
+    *each(_other_starts("copy"), "laptop", "- UR R"),
+    *each(_other_starts("forgetting"), "paper", "- R"),
+    *each(f"pmnist-fan-in {_other_starts('pmnist')}", "laptop", "UR R"),
+    *each("copy-torch", "paper", "UR R -", (1,), until=20_000),
+    *each("adding", "paper", "R UR OR - U", (1,)),
+    *each("copy", "paper", "UR - R U OR O C UM OM", (2,), (3,), until=20_000),
 ]

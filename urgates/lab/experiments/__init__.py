@@ -8,6 +8,7 @@ from urgates.lab.experiments import farthest, forgetting, images, match, memory,
 from urgates.lab.experiments.rows import OTHER_STARTS
 from urgates.lab.places import PRESETS
 from urgates.lab.protocol import Protocol
+from urgates.starts import WEIGHT_INITS
 
 __all__ = ["PROTOCOLS", "STANDS_FOR", "Protocol", "notebook", "protocol", "scale"]
 
@@ -25,9 +26,10 @@ _NOTEBOOKS = {
     **dict.fromkeys(("copy", "adding", "*-short"), "31_synthetic_memory"),
     **dict.fromkeys(("copy-tmax*", "copy-forget*"), "31_synthetic_memory"),
     **{f"copy-{start}": "32d_open_choices" for start in OTHER_STARTS},
+    **{f"pmnist-{start}": "32d_open_choices" for start in WEIGHT_INITS},
     "[ps]mnist": "32_pixel_images",
     "scifar": "32a_sequential_cifar",
-    "*-zoneout": "32c_zoneout",
+    **dict.fromkeys(("*-wide", "*-zoneout"), "32c_zoneout"),
     "pmnist-long": "32e_inside_a_reader",
     "ptb*": "33_language_modeling",
     "wikitext103*": "33_language_modeling",
