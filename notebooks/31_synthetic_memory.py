@@ -370,7 +370,8 @@ bench.claim(
 full = bench.runs("copy", preset="paper")
 fig, plotted = memory_figures.losses(full, smoothed(full.frame, "loss", 200))
 bench.save(fig, "fig3_full_size", data=plotted, paper="Fig. 3 left", runs=full)
-last = full.frame.groupby("gate", sort=False).tail(10).groupby("gate", sort=False)
+by = ["gate", "seed"]
+last = full.frame.groupby(by, sort=False).tail(10).groupby(by, sort=False)
 pd.DataFrame({"steps": last.step.max(), "left": last.loss.mean() / Copy.baseline}).round(3)
 
 # %% [markdown]

@@ -154,8 +154,8 @@ compared = side_by_side(started, "task", "start")
 
 # %%
 by = [compared[name] for name in ("task", "gate", "start")]
-table = compared.score.groupby(by, sort=False).agg(in_words, digits=".3g").unstack()
-table.reindex(columns=WEIGHT_INITS).fillna("–")
+table = compared.score.groupby(by, sort=False).agg(in_words, digits=".3g").unstack(fill_value="–")
+table.reindex(columns=WEIGHT_INITS, fill_value="–")
 
 # %% tags=["hide-input"]
 fig = choice_figures.by_start(compared)
