@@ -8,6 +8,7 @@ import torch
 import urgates
 from urgates import GATES, starts
 from urgates.lab.experiments import protocol
+from urgates.lab.experiments.rows import OTHER_STARTS
 from urgates.lab.learners.networks import CELLS, build
 
 INPUTS, H = 100, 300
@@ -52,6 +53,34 @@ def test_a_protocol_s_weights_start_as_it_says_and_alike_for_every_gate():
 def test_only_gates_without_an_auxiliary_have_the_vanilla_forget_bias(gate, bias):
     rnn = build(replace(protocol("copy", "smoke"), variant_bias=0.0), "lstm", gate, seed=1).rnn
     assert rnn.bias_ih_l0[rnn.rows["f"]].allclose(torch.full((32,), float(bias)))
+
+
+@pytest.mark.parametrize("gate", ["OM", "UM", "OR"])
+def test_a_plain_forget_gate_beside_master_gates_takes_the_variants_bias(gate):
+    p = protocol("copy", "laptop")
+    none, one = (build(replace(p, variant_bias=b), "lstm", gate, seed=1).rnn for b in (0.0, 1.0))
+    moved = one.bias_ih_l0 - none.bias_ih_l0
+    expected = torch.zeros_like(moved)
+    if gate != "OR":  # whose forget gate is cumax, without a bias
+        expected[none.rows["f"]] = 1.0
+    assert torch.equal(moved, expected)
+
+
+_CHOICES = {
+    **dict.fromkeys(("copy-tmax102", "copy-forget1"), ("copy", "laptop")),
+    **{f"copy-{start}": ("copy", "laptop") for start in OTHER_STARTS},
+    **{f"pmnist-{start}": ("pmnist-fan-in", "laptop") for start in OTHER_STARTS},
+    **{f"forgetting-{way}": ("forgetting", "paper") for way in ("split", "tied", *OTHER_STARTS)},
+}
+
+
+@pytest.mark.parametrize("task", _CHOICES)
+def test_a_start_that_is_measured_is_another_start_for_every_gate(task):
+    base, preset = _CHOICES[task]
+    ways = protocol(task, preset), protocol(base, preset)
+    for gate in ways[0].gates:
+        ours, theirs = (build(p, "lstm", gate, seed=1).state_dict() for p in ways)
+        assert any(not torch.equal(ours[name], theirs[name]) for name in ours), gate
 
 
 def test_a_split_start_is_as_high_as_one_high_bias():

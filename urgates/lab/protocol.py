@@ -23,12 +23,12 @@ class Protocol:
     `seeds` is how many seeds are run (1, 2, …); `log_every` and `eval_every` count training steps
     (`eval_every=0`: the task has no validation set); `t_max=None` stands for the hidden size;
     `weight_init` is one of `WEIGHT_INITS`; `forget_bias` is an LSTM's, `variant_bias` that of the
-    forget gate beside an auxiliary gate (None: the same), `refine_bias` that of a refine gate;
-    `tied_start` lets a separate input gate start at minus the forget bias; `zoneout` has the
-    probabilities by cell; `sweep` lists the learning rates of a sweep (a run uses `lr` otherwise);
-    `keep_models` stores the trained weights beside the runs; `learner` is one of `LEARNERS`, and
-    `learner_options` are what that kind alone needs. `source` maps a field to where its value comes
-    from.
+    forget gate beside an auxiliary gate (None: the same, or 0 beside master gates, as in a layer),
+    `refine_bias` that of a refine gate; `tied_start` lets a separate input gate start at minus the
+    forget bias; `zoneout` has the probabilities by cell; `sweep` lists the learning rates of a
+    sweep (a run uses `lr` otherwise); `keep_models` stores the trained weights beside the runs;
+    `learner` is one of `LEARNERS`, and `learner_options` are what that kind alone needs. `source`
+    maps a field to where its value comes from.
     Raises ValueError for values that cannot be run.
     """
 

@@ -68,7 +68,7 @@ ROWS = (
     *(
         row(
             *("copy-forget1", preset, family),
-            gates=(("R", "OM", "UM"), "those with a constant forget bias beside another gate"),
+            gates=(("R", "OM", "UM"), "those with a plain forget gate beside another"),
             variant_bias=(1.0, "as the vanilla LSTM's"),
         )
         for preset, family in _COPIES.items()

@@ -32,11 +32,12 @@ def recurrent(
     those that follow from others.
     """
     make = CELLS[choice("cell", cell, CELLS)]
-    # A GRU's gate starts at 0, as torch's does (the paper does not say).
-    forget_bias = protocol.forget_bias
-    if find_gate(gate).auxiliary and protocol.variant_bias is not None:
+    auxiliary, forget_bias = find_gate(gate).auxiliary, protocol.forget_bias
+    if auxiliary and protocol.variant_bias is not None:
         forget_bias = protocol.variant_bias
-    options = {} if cell.startswith("gru") else {"forget_bias": forget_bias}
+    # A GRU's gate starts at 0, as torch's does (the paper does not say).
+    biased = not cell.startswith("gru")
+    options = {"forget_bias": forget_bias} if biased else {}
     options |= dict(**protocol.learner_options.get(cell, {}), **known)
     if num_layers > 1:
         options["num_layers"] = num_layers
@@ -52,6 +53,8 @@ def recurrent(
                 b[rnn.rows["i"]] = -forget_bias
             if "r" in rnn.rows:
                 b[rnn.rows["r"]] += protocol.refine_bias
+            if biased and auxiliary == "master" and protocol.variant_bias:
+                b[rnn.rows["f"]] += protocol.variant_bias
     return rnn
 
 
