@@ -160,7 +160,7 @@ def memory_facets(
     parts = [memory_curves(ax, frame[frame.gate.isin(names)], baseline) for ax, names in panels]
     for ax, _ in panels:
         ax.set_ylabel("")
-        ax.locator_params(axis="x", nbins=5)  # three panels share a page's width
+        ax.locator_params(axis="x", nbins=3)  # four panels share a page's width
     panels[0][0].set_ylabel(f"{ylabel} (log scale)")
     return fig, pd.concat(parts)
 
