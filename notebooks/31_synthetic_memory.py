@@ -257,10 +257,10 @@ if preset == "laptop":
 
 # %% [markdown]
 # Whether R is stuck hangs on two numbers that the paper does not state: at the first rate, whose
-# product with the steps is the paper's, two of its three seeds stay at the baseline without a
-# forget bias, as in Fig. 3; with a bias of 1, or at twice the rate, all learn. OM learns with
-# either bias of its plain forget gate; UM never does with none, and with 1 a single seed of three,
-# at the first rate; on the shorter task two did. Chrono learns more with the longer $T_{max}$.
+# product with the steps is the paper's, two of three seeds stay at the baseline without a forget
+# bias, as in Fig. 3; with a bias of 1, or at twice the rate, all learn. OM learns with either bias
+# of its plain forget gate; UM only with 1, one seed of three, though two learn the shorter task
+# without. Chrono learns more with the longer $T_{max}$.
 
 # %% [markdown]
 # ## Copy at the paper's own size
