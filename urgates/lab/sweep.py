@@ -226,6 +226,7 @@ QUEUE: list[Training] = [
     *each(f"pmnist-fan-in {_other_starts('pmnist')}", "laptop", "UR R"),
     *each("pmnist-mean-logits pmnist-all-steps", "laptop", "UR"),
     *each("copy-torch", "paper", "UR R -", (1,), until=20_000),
+    *each("copy", "paper", "UR - R U", (2,), (3,), until=20_000),
     *each("adding", "paper", "R UR OR - U", (1,)),
-    *each("copy", "paper", "UR - R U OR O C UM OM", (2,), (3,), until=20_000),
+    *each("copy", "paper", "OR O C UM OM", (2,), (3,), until=20_000),
 ]
