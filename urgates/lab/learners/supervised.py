@@ -26,11 +26,14 @@ _EVAL_BATCH = 500
 
 def norms(gradients: Sequence[Tensor]) -> Tensor:
     """Each model's global norm [M] of gradients [M, …]; finite where all of its entries are."""
-    norm = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
+
+    def summed(dtype: torch.dtype) -> Tensor:
+        return sum(g.flatten(1).to(dtype).square().sum(1) for g in gradients).sqrt()
+
+    norm = summed(gradients[0].dtype)
     if norm.isfinite().all():
         return norm
-    wide = sum(g.flatten(1).double().square().sum(1) for g in gradients).sqrt()  # beyond 1e19
-    return torch.where(norm.isfinite(), norm, wide.to(norm.dtype))
+    return torch.where(norm.isfinite(), norm, summed(torch.float64).to(norm.dtype))  # beyond 1e19
 
 
 class Stack(Stacked):
