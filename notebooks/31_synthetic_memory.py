@@ -267,8 +267,8 @@ if preset == "laptop":
 #
 # $N = 500$, 256 units, learning rate $10^{-3}$, as in Fig. 3, left: one seed a gate, on one CPU
 # core each, for 20,000 steps or until it is solved; - and R have come less far. One seed decides
-# nothing, and the paper's axis ends at 100,000 steps. So far the order is the paper's: OR and C
-# solve it, O and UR are on their way, U is slower, and -, R, OM and UM stay where they began.
+# nothing, and the paper's axis ends at 100,000 steps. So far those learn that learn in the paper:
+# OR and C solve it, O and UR are on their way, U is slower; and -, R, OM, UM stay where they began.
 
 # %%
 full = bench.runs("copy", preset="paper")
