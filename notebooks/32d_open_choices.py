@@ -203,7 +203,7 @@ pd.DataFrame(gates_of).round(1)
 # ## What it costs
 
 # %%
-bench.cost(*swept.values(), *list(scored.values())[1:], bare)
+bench.cost(*swept.values(), *started.values(), *list(scored.values())[1:], bare)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:
