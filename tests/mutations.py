@@ -70,10 +70,16 @@ MUTATIONS = {
     ),
     "a GRU's forget bias is 1": Mutation(
         "lab/learners/networks.py",
-        '{} if cell.startswith("gru") else ',
+        " if biased else {}",
         "",
         "starts",
         "forget_bias_of_a_protocol",
+    ),
+    "a plain forget gate beside master gates has no bias of its own": Mutation(
+        "lab/learners/networks.py",
+        'auxiliary == "master" and protocol.variant_bias:',
+        'auxiliary == "master" and False:',
+        *("starts", "plain_forget_gate or another_start"),
     ),
     # layers and cells
     "a master gate's partner has the main gate's bias": Mutation(
