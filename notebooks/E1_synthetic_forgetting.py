@@ -203,7 +203,7 @@ show_source(below, above, all_of)
 
 
 # %%
-def shortest_of(g, which="g"):
+def shortest_of(g, which="g", units=units):
     """The shortest decay period of a model's units after training, by seed."""
     after = units[f"{which}_after"][units.index.get_level_values("gate") == g]
     return decay_period(after.groupby("seed").min())
@@ -220,9 +220,9 @@ for g, which in lines:
 
 
 # %%
-def left_of(runs, until=None):
+def left_of(runs, until=None, gates=("R", "-")):
     """What each seed has left of the baseline's loss at a step, by gate."""
-    return {g: 6 * final_loss(runs, g, until) for g in ("R", "-")}
+    return {g: 6 * final_loss(runs, g, until) for g in gates}
 
 
 left, early = left_of(forgetting), left_of(forgetting, 10_000)
@@ -270,10 +270,9 @@ for name, (words, *of_gates) in others.items():
 # %%
 def row_of(runs, g):
     """What the seeds of a gate have left, and their shortest memory after training."""
-    left = {f"left at {n:,}": in_words(6 * final_loss(runs, g, n)) for n in (10_000, 20_000)}
+    left = {f"left at {n:,}": in_words(left_of(runs, n, [g])[g]) for n in (10_000, 20_000)}
+    memory = in_words(shortest_of(g, units=of_units.paired(runs.only(g))), ".3g")
     seeds = ", ".join(map(str, runs.complete[g]))
-    least = of_units.paired(runs.only(g)).g_after.groupby("seed").min()
-    memory = in_words(decay_period(least), ".3g")
     return left | {"shortest memory": memory, "seeds": seeds}
 
 
