@@ -227,6 +227,9 @@ QUEUE: list[Training] = [
     *each("pmnist-mean-logits pmnist-all-steps", "laptop", "UR"),
     *each("copy-torch", "paper", "UR R -", (1,), until=20_000),
     *each("copy", "paper", "UR - R U", (2,), (3,), until=20_000),
+    *each("pmnist-swept", "laptop", "- UR R U C OM O UM OR", (1,)),
+    *each("pmnist-swept-joint-kaiming", "laptop", "- UR R", (1,)),
     *each("adding", "paper", "R UR OR - U", (1,)),
     *each("copy", "paper", "OR O C UM OM", (2,), (3,), until=20_000),
+    *each("pmnist-swept", "laptop", "- UR R U C OM O UM OR", (2, 3)),
 ]

@@ -28,6 +28,7 @@ _NOTEBOOKS = {
     **{f"copy-{start}": "32d_open_choices" for start in OTHER_STARTS},
     **{f"pmnist-{start}": "32d_open_choices" for start in WEIGHT_INITS},
     **dict.fromkeys(("pmnist-mean-logits", "pmnist-all-steps"), "32d_open_choices"),
+    "pmnist-swept*": "32_pixel_images",
     "[ps]mnist": "32_pixel_images",
     "scifar": "32a_sequential_cifar",
     **dict.fromkeys(("*-wide", "*-zoneout"), "32c_zoneout"),

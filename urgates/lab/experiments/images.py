@@ -6,7 +6,7 @@ Accuracies are per cent of the images: Table 2's best run, Fig. 5's best stable 
 import numpy as np
 import pandas as pd
 
-from urgates.lab.experiments.rows import LAPTOP, SMALL, THREE_WAYS, row, with_options
+from urgates.lab.experiments.rows import LAPTOP, OPEN, SMALL, THREE_WAYS, row, with_options
 from urgates.lab.store.runs import Runs
 from urgates.starts import WEIGHT_INITS
 
@@ -62,6 +62,11 @@ _100_EPOCHS = {
     "eval_every": 900,
 }
 _3_EPOCHS = {"steps": 3_240, "log_every": 60, "eval_every": 540}
+_EVERY_RATE = {
+    "sweep": ((2e-4, 5e-4, 1e-3, 2e-3, 8e-3), "D.2; the last: our choice, beyond the paper's"),
+}
+_JOINT_KAIMING = {"weight_init": ("joint-kaiming", WEIGHT_INITS["joint-kaiming"])}
+_5_EPOCHS = _EVERY_RATE | {"steps": 5_400, "log_every": 60, "eval_every": 540}
 _THREE_GATES = {
     "gates": (("-", "U", "UR"), "our choice: nine would take too long on a laptop"),
     "keep_models": True,
@@ -94,6 +99,14 @@ ROWS = (
             ("smoke", _SMALL_PIXELS, _SCRAMBLED_DIGITS),
             ("laptop", _LAPTOP_PIXELS | _3_EPOCHS, _BIT_REVERSAL),
             ("paper", _IMAGES | _150_EPOCHS, _BIT_REVERSAL),
+        )
+    ),
+    *(
+        row(f"pmnist-swept{more}", preset, family | ways, task_options=options)
+        for more, ways in (("", OPEN), ("-joint-kaiming", THREE_WAYS | _JOINT_KAIMING))
+        for preset, family, options in (
+            ("smoke", _SMALL_PIXELS | _EVERY_RATE, _SCRAMBLED_DIGITS),
+            ("laptop", _LAPTOP_PIXELS | _5_EPOCHS, _BIT_REVERSAL),
         )
     ),
     *(
