@@ -166,8 +166,7 @@ bench.save(fig, "starts", data=compared, paper="D.1, D.2, E.1", runs=list(starte
 # After 1,500 steps of pMNIST at one rate the start decides who is ahead: with torch's every LSTM
 # ends above every UR, with that of the first author's later code every UR above every LSTM, with
 # the other two their ranges overlap. Our rule keeps fan-in, the best for the plain LSTM, which is
-# not the best for UR. On Copy, R and UR learn with every start that has been run, the LSTM with
-# none.
+# not the best for UR. On Copy, R and UR learn with every start, the LSTM with none.
 
 # %% [markdown]
 # ## Which state is scored

@@ -23,7 +23,8 @@
 #
 # **A gate that starts out remembering everything: can it still learn to let go?**
 #
-# [Decided here](40_scoreboard.ipynb): **reproduced** G47; **inconclusive** G48.
+# [Decided here](40_scoreboard.ipynb): **reproduced** G47; **inconclusive** G48; **not testable
+# here** G48-UR.
 #
 # Covers: Fig. 9
 #
@@ -38,7 +39,8 @@
 # **In short.** At the paper's own size, five seeds: from gates that keep everything R solves Adding
 # within 20,000 steps, while no LSTM has moved after 10,000. *Reproduced*: G47; later three LSTMs
 # begin to learn. R's shortest memory ends three times below the LSTM's, not ten, and that is its
-# main gate's doing. *Inconclusive*: G48. With torch's start of the weights neither moved.
+# main gate's doing. *Inconclusive*: G48. *Not testable here*: G48-UR; UR's is ninety times shorter,
+# but so it began. With torch's start of the weights neither R nor the LSTM moved.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -57,6 +59,7 @@ from urgates.gates import band, decay_period, refine
 from urgates.lab import Bench, figures, show_source
 from urgates.lab.book import memory_figures
 from urgates.lab.book import units as of_units
+from urgates.lab.book.claims import UNTESTABLE
 from urgates.lab.experiments.rows import OTHER_STARTS
 from urgates.lab.experiments.seeds import above, all_of, below, in_words
 from urgates.lab.learners.networks import build
@@ -155,7 +158,8 @@ bench.save(fig, "reach", data=reach)
 #
 # **Three sources S8.** *Which model is it?* The text says R-LSTM, panel (a) of Fig. 9 says R-LSTM,
 # its caption says UR-LSTM, twice. With all biases at one high value nothing of the uniform start is
-# left but a trainable bias per unit, which linear maps have anyway (D.5). We train R.
+# left but a trainable bias per unit, which linear maps have anyway (D.5): that model is R. We train
+# it, and beside it UR with its own uniform start, which obeys no high bias.
 
 # %% [markdown]
 # ## The runs
@@ -250,6 +254,19 @@ bench.claim(
 )
 
 # %% [markdown]
+# The caption's UR has units that short before it has learnt anything, so it tells nothing about
+# unlearning, however far below the LSTM's they end:
+
+# %%
+began = decay_period(units.loc["UR"].g_before.min()) if "UR" in probed else np.nan
+bench.claim(
+    "G48-UR",
+    holds=UNTESTABLE,
+    ours=f"{shortest('UR'):.3g} against {shortest('-'):.3g} steps; UR began with {began:.3g}",
+    runs=forgetting.only("UR", "-"),
+)
+
+# %% [markdown]
 # ## What hangs on what E.1 leaves open
 #
 # The same, each time with one other choice: how the high start is shared (D41), the LSTM's input
@@ -290,8 +307,8 @@ bench.cost(*dict.fromkeys([forgetting, first]), *list(every.values())[1:])
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:
 #
-# - The caption's model: `urgates run E1 -p gates=R,UR,-`. Only constant biases obey the high start,
-#   UR begins uniform; does that make the task easy?
+# - The caption's model, small: `urgates run E1 -p gates=R,UR,-`. Only constant biases obey the high
+#   start, UR begins uniform; which of its units change?
 # - The paper's size, two hours on a core: `urgates run E1 --preset paper --recompute -p gates=R,-`
 # - The same with papermill: `papermill --cwd notebooks notebooks/E1_synthetic_forgetting.ipynb
 #   runs/E1.ipynb -p preset paper -p recompute True -p gates R,-`

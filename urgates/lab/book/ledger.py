@@ -133,6 +133,8 @@ _LEDGER = {
             "solves, stuck", "trained", _FORGET),
     "G48": ("E.1, Fig. 9", "R's smallest decay period ends at least ten times below the LSTM's",
             "> 10 ×", "trained", _FORGET),
+    "G48-UR": ("Fig. 9, caption", "UR's smallest period ends at least ten times below the LSTM's",
+               "> 10 ×", "trained", _FORGET),
     "G49": ("§3.2, Table 2", "Every variant improves on the LSTM",
             "16 comparisons", "table", _PIXELS),
     "G50": ("Table 2", "UR is best on permuted MNIST", "96.43 % valid.", "trained", _PIXELS),
