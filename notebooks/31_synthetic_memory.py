@@ -266,9 +266,9 @@ if preset == "laptop":
 # ## Copy at the paper's own size
 #
 # $N = 500$, 256 units, learning rate $10^{-3}$, as in Fig. 3, left: one seed a gate, on one CPU
-# core each, for 20,000 steps or until it is solved; - and R have come less far. One seed decides
-# nothing, and the paper's axis ends at 100,000 steps. So far those learn that learn in the paper:
-# OR and C solve it, O and UR are on their way, U is slower; and -, R, OM, UM stay where they began.
+# core each, for 20,000 steps or until it is solved. One seed decides nothing, and the paper's axis
+# ends at 100,000 steps. So far those learn that learn in the paper: OR and C solve it, O and UR are
+# on their way, U is slower; and -, R, OM, UM stay where they began.
 
 # %%
 full = bench.runs("copy", preset="paper")

@@ -187,6 +187,9 @@ read = {name: best_stable(accuracies(runs)).reindex(["UR"]) for name, runs in sc
 pd.DataFrame({name: part.loc["UR"] for name, part in read.items()}).T
 
 # %% [markdown]
+# In these few steps the last state is the quickest to learn from, by some twenty points.
+
+# %% [markdown]
 # ## The GRU's reset gate
 #
 # With it a refined GRU has a third more parameters; without it, as many as the plain GRU
