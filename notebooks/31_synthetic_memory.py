@@ -449,7 +449,7 @@ bench.save(fig, "fig4", data=plotted, paper="Fig. 4", runs=copy)
 
 # %% [markdown]
 # The same at the paper's own size, of the gates whose units were looked at when their training
-# stopped; the runs of -, R and UR are older than that.
+# stopped; UR's run is older than that.
 
 # %%
 panels = [("UR", "f"), ("UR", "g"), ("OR", "g"), ("O", "f"), ("U", "f"), ("C", "f"), ("-", "f")]
