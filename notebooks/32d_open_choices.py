@@ -187,7 +187,7 @@ read = {name: best_stable(accuracies(runs)).reindex(["UR"]) for name, runs in sc
 pd.DataFrame({name: part.loc["UR"] for name, part in read.items()}).T
 
 # %% [markdown]
-# In these few steps the last state is the quickest to learn from, by some twenty points.
+# In these few steps the last state is the quickest to learn from, by twenty points and more.
 
 # %% [markdown]
 # ## The GRU's reset gate

@@ -207,15 +207,15 @@ show_source(below, above, all_of)
 
 
 # %%
-def shortest_of(g, which="g", units=units):
-    """The shortest decay period of a model's units after training, by seed."""
-    after = units[f"{which}_after"][units.index.get_level_values("gate") == g]
-    return decay_period(after.groupby("seed").min())
+def shortest_of(g, which="g", when="after", units=units):
+    """The shortest decay period of a model's units before or after training, by seed."""
+    means = units[f"{which}_{when}"][units.index.get_level_values("gate") == g]
+    return decay_period(means.groupby("seed").min())
 
 
-def shortest(g, which="g"):
+def shortest(g, which="g", when="after"):
     """Its median over the seeds."""
-    return shortest_of(g, which).median()
+    return shortest_of(g, which, when).median()
 
 
 for g, which in lines:
@@ -258,7 +258,7 @@ bench.claim(
 # unlearning, however far below the LSTM's they end:
 
 # %%
-began = decay_period(units.loc["UR"].g_before.min()) if "UR" in probed else np.nan
+began = shortest("UR", when="before")
 bench.claim(
     "G48-UR",
     holds=UNTESTABLE,

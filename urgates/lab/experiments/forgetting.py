@@ -1,6 +1,6 @@
 """Synthetic forgetting (E.1): Adding from saturated gates, and what E.1 leaves open."""
 
-from urgates.lab.experiments.rows import ADAM, OPEN, OTHER_STARTS, row
+from urgates.lab.experiments.rows import ADAM, OPEN, OTHER_STARTS, row, started
 
 _STATED = (
     ADAM
@@ -57,8 +57,8 @@ ROWS = (
     ),
     row("forgetting", "laptop", _BEFORE),
     *(
-        row(f"forgetting-{start}", preset, _STATED | {"weight_init": (start, text)} | own)
-        for start, text in OTHER_STARTS.items()
+        row(f"forgetting-{start}", preset, _STATED | started(start) | own)
+        for start in OTHER_STARTS
         for preset, own in (("smoke", _SMALL), ("paper", {}))
     ),
 )

@@ -6,7 +6,7 @@ Accuracies are per cent of the images: Table 2's best run, Fig. 5's best stable 
 import numpy as np
 import pandas as pd
 
-from urgates.lab.experiments.rows import LAPTOP, OPEN, SMALL, THREE_WAYS, row, with_options
+from urgates.lab.experiments.rows import LAPTOP, OPEN, SMALL, THREE_WAYS, row, started, with_options
 from urgates.lab.store.runs import Runs
 from urgates.starts import WEIGHT_INITS
 
@@ -65,7 +65,6 @@ _3_EPOCHS = {"steps": 3_240, "log_every": 60, "eval_every": 540}
 _EVERY_RATE = {
     "sweep": ((2e-4, 5e-4, 1e-3, 2e-3, 8e-3), "D.2; the last: our choice, beyond the paper's"),
 }
-_JOINT_KAIMING = {"weight_init": ("joint-kaiming", WEIGHT_INITS["joint-kaiming"])}
 _5_EPOCHS = _EVERY_RATE | {"steps": 5_400, "log_every": 60, "eval_every": 540}
 _THREE_GATES = {
     "gates": (("-", "U", "UR"), "our choice: nine would take too long on a laptop"),
@@ -103,7 +102,7 @@ ROWS = (
     ),
     *(
         row(f"pmnist-swept{more}", preset, family | ways, task_options=options)
-        for more, ways in (("", OPEN), ("-joint-kaiming", THREE_WAYS | _JOINT_KAIMING))
+        for more, ways in (("", OPEN), ("-joint-kaiming", THREE_WAYS | started("joint-kaiming")))
         for preset, family, options in (
             ("smoke", _SMALL_PIXELS | _EVERY_RATE, _SCRAMBLED_DIGITS),
             ("laptop", _LAPTOP_PIXELS | _5_EPOCHS, _BIT_REVERSAL),
@@ -135,11 +134,8 @@ ROWS = (
         )
     ),
     *(
-        row(
-            *(f"pmnist-{start}", preset, family | THREE_WAYS),
-            **{"task_options": options, "weight_init": (start, text)},
-        )
-        for start, text in WEIGHT_INITS.items()
+        row(f"pmnist-{start}", preset, family | THREE_WAYS | started(start), task_options=options)
+        for start in WEIGHT_INITS
         for preset, family, options in (
             ("smoke", _SMALL_PIXELS, _SCRAMBLED_DIGITS),
             ("laptop", _LAPTOP_PIXELS, _BIT_REVERSAL),

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from urgates.lab.experiments.rows import LAPTOP, OPEN, OTHER_STARTS, SMALL, THREE_WAYS, row
+from urgates.lab.experiments.rows import LAPTOP, OPEN, OTHER_STARTS, SMALL, THREE_WAYS, row, started
 from urgates.lab.store.runs import Runs, final_loss, smoothed, solved, steps_to, stuck
 
 _SYNTHETIC = (
@@ -74,8 +74,8 @@ ROWS = (
         for preset, family in _COPIES.items()
     ),
     *(
-        row(f"copy-{start}", preset, family | THREE_WAYS | {"weight_init": (start, text)})
-        for start, text in OTHER_STARTS.items()
+        row(f"copy-{start}", preset, family | THREE_WAYS | started(start))
+        for start in OTHER_STARTS
         for preset, family in _COPIES.items()
     ),
 )

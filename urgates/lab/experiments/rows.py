@@ -51,6 +51,9 @@ OPEN = {  # what the paper leaves open and results depend on: 32d and E1 measure
 THREE_WAYS = OPEN | {
     "gates": (("-", "R", "UR"), "our choice: the vanilla LSTM, and the two that claims turn on")
 }
-OTHER_STARTS = {
-    start: text for start, text in WEIGHT_INITS.items() if start != OPEN["weight_init"][0]
-}
+OTHER_STARTS = tuple(start for start in WEIGHT_INITS if start != OPEN["weight_init"][0])
+
+
+def started(start: str) -> dict[str, tuple[str, str]]:
+    """The entry of a family whose weights start in one of the `WEIGHT_INITS`."""
+    return {"weight_init": (start, WEIGHT_INITS[start])}
