@@ -9,7 +9,7 @@ import pytest
 from urgates.lab.experiments import memory, protocol, scale
 from urgates.lab.experiments.choices import ACCURACY, LEFT, side_by_side
 from urgates.lab.experiments.images import accuracies, at_best_rate, best_run, best_stable
-from urgates.lab.experiments.memory import ends, outcomes, thinned, words
+from urgates.lab.experiments.memory import ends, outcomes, so_far, thinned, words
 from urgates.lab.jobs import Job
 from urgates.lab.store.runs import Runs
 
@@ -157,3 +157,20 @@ def test_a_size_says_every_rate_that_it_was_run_at():
     assert scale(p, reversed(p.sweep)) == both
     assert scale(p) == "H 64 of 256, N 200 of 500"
     assert scale(p, p.sweep[1:]).endswith(", lr × steps 200 of 100")
+
+
+def test_runs_that_go_on_are_compared_where_all_of_a_gate_have_come(tmp_path):
+    p = replace(protocol("adding", "laptop"), steps=400, log_every=1)
+    falling = [0.8] * 190 + [0.4] * 10 + [0.1] * 200
+    for gate, seed, levels in (("UR", 1, falling), ("UR", 2, [0.6] * 200), ("-", 1, [1.0] * 400)):
+        leave(tmp_path, p, gate, seed, 1.0)
+        path = tmp_path / f"{Job(p, 'lstm', gate, (seed,)).runs[0].stem}.csv"
+        rows = [f"{k},{level / 6}\n" for k, level in enumerate(levels, 1)]
+        path.write_text("".join(["step,loss\n", *rows]))
+        record = json.loads(path.with_suffix(".json").read_text()) | {"status": "partial"}
+        path.with_suffix(".json").write_text(json.dumps(record))
+    table = so_far(Runs(tmp_path, p, "lstm", (1, 2), ("UR", "-", "R")))
+    assert table.index.tolist() == ["UR", "-"]
+    assert table.loc["UR"].tolist() == pytest.approx([2, 0.5, 0.4, 0.6, 200])
+    assert table.loc["-"].tolist() == pytest.approx([1, 1, 1, 1, 400])
+    assert so_far(Runs(tmp_path, p, "lstm", (1,), ("R",))).empty

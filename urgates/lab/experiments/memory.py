@@ -129,6 +129,22 @@ def outcomes(runs: Runs) -> pd.DataFrame:
     return table
 
 
+def so_far(runs: Runs) -> pd.DataFrame:
+    """What is left of the baseline's loss in runs that may go on, as far as all of a gate's have.
+
+    Returns:
+        By gate: seeds, how many; median, least and most of what they have left over the last
+        twentieth of the steps that all of them made; steps, those.
+    """
+    by_run, frame = ["gate", "seed"], runs.frame
+    steps = frame.groupby(by_run, sort=False).step.max().groupby("gate", sort=False).min()
+    common = frame.gate.map(steps)
+    late = frame[(frame.step > 0.95 * common) & (frame.step <= common)]
+    left = late.groupby(by_run)[runs.loss].mean() / runs.protocol.make_task().baseline
+    table = left.groupby("gate").agg(seeds="size", median="median", least="min", most="max")
+    return table.reindex(steps.index).assign(steps=steps)
+
+
 def words(values: Mapping[str, float], *gates: str) -> str:
     """Values by gate in words: "UR 0.01, OR 0.02"."""
     shown = (
