@@ -299,8 +299,8 @@ rows = {(words, g): row_of(r, g) for words, r in every.items() for g in r.gates 
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# With the same start of the weights R solves the task each time; with the high start halved between
-# its two biases it nearly has at step 10,000, where the paper calls the LSTM stuck (training ended
+# With this start of the weights R always solves the task; with the high start halved between its
+# two biases it nearly has at step 10,000, where the paper calls the LSTM stuck (training ended
 # early, solved), and its shortest memory ends ten times below the LSTM's by the medians; the seeds'
 # ranges do not settle that. An LSTM whose input gate starts at −6 learns, too: the sentence needs
 # an open one. With batches of 50, one seed in five of the LSTM has moved at step 10,000.
