@@ -458,10 +458,10 @@ bench.save(fig, "fig4", data=plotted, paper="Fig. 4", runs=copy)
 # its run is older than this look at the units.
 
 # %%
-panels[3:3] = [("OR", "g"), ("O", "f")]
+full_panels = [*panels[:3], ("OR", "g"), ("O", "f"), *panels[3:]]
 full_units = of_units.paired(full)
-looked_at = full_units.index.unique("gate")
-fig, plotted = figures.before_after(full_units, [pair for pair in panels if pair[0] in looked_at])
+looked_at = [pair for pair in full_panels if pair[0] in full_units.index.unique("gate")]
+fig, plotted = figures.before_after(full_units, looked_at)
 bench.save(fig, "fig4_full_size", data=plotted, paper="Fig. 4", runs=full)
 
 # %% [markdown]
