@@ -29,6 +29,7 @@ _NOTEBOOKS = {
     **{f"pmnist-{start}": "32d_open_choices" for start in WEIGHT_INITS},
     **dict.fromkeys(("pmnist-mean-logits", "pmnist-all-steps"), "32d_open_choices"),
     "pmnist-swept*": "32_pixel_images",
+    "*-downsize2": "32b_gru",
     "[ps]mnist": "32_pixel_images",
     "scifar": "32a_sequential_cifar",
     **dict.fromkeys(("*-wide", "*-zoneout"), "32c_zoneout"),
