@@ -161,9 +161,11 @@ Markdown(notebooks.contents())
 # |---|---|
 # | G17, F12 | a claim: a sentence of the first (G) or second (F) paper, decided by code |
 # | **confirmed**, **contradicted** | verdicts on mathematics, text and tables |
-# | **seen**, **not seen at this scale** | verdicts on runs smaller than the paper's |
+# | **imprecise** | true once put another way, or of most cases |
+# | **reproduced** | a verdict on runs of the paper's own size |
+# | **seen**, **not seen at this scale** | verdicts on smaller runs, and on timings |
 # | **inconclusive** | fewer than three seeds, or seeds that disagree; more in 40 |
-# | smoke, laptop, paper | sizes of what is trained: seconds, minutes, the paper's own |
+# | smoke, laptop, paper | sizes of what is trained: seconds, minutes to hours, the paper's own |
 # | **Deviation D1** | where we differ from the paper; all are in [D](D_protocols.ipynb) |
 # | **Open point O1** | where the paper can be read in more than one way |
 # | **Three sources S1** | where its text, its listing and later code disagree |

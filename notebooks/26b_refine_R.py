@@ -64,7 +64,8 @@ urgates.gate("R")
 # %% [markdown]
 # **Open point O6.** The paper does not give the refine gate's bias for R (Listing 2 offsets it by
 # the uniform bias, which R lacks). We take $b_f = 1$ and $b_r = 0$: then $r = 1/2$ and the
-# effective gate starts exactly where the plain LSTM's forget gate does.
+# effective gate starts exactly where the plain LSTM's forget gate does. The runs of 31 have
+# $b_f = 0$ (O24).
 
 # %%
 f = torch.sigmoid(torch.ones((), dtype=torch.float64)).item()

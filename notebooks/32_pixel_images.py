@@ -23,7 +23,7 @@
 #
 # **Can a network name a digit that it reads one pixel at a time, even in a scrambled order?**
 #
-# [Decided here](40_scoreboard.ipynb): **contradicted** G49; **not seen at this scale** G50.
+# [Decided here](40_scoreboard.ipynb): **imprecise** G49T; **inconclusive** G49, G50.
 #
 # Covers: Table 2; Fig. 5a
 #
@@ -35,9 +35,8 @@
 # | paper | the paper's own sizes | a GPU |
 
 # %% [markdown]
-# **In short.** *Contradicted*, by the paper's own Table 2: not every variant improves on the LSTM
-# (G49). *Not seen at this scale*: that UR is best on permuted MNIST (G50); U leads, and hardly a
-# variant is ahead of the LSTM after little more than one epoch.
+# **In short.** *Imprecise*, by the paper's own Table 2: one variant in one row does not improve on
+# the LSTM (G49T).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -56,7 +55,9 @@ import torch
 
 from urgates.lab import Bench, figures, show_source
 from urgates.lab.book import image_figures
+from urgates.lab.book.claims import IMPRECISE
 from urgates.lab.book.contenders import Case
+from urgates.lab.experiments import scale
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
 from urgates.lab.experiments.images import accuracies, best_run, best_stable, by_gate
 from urgates.lab.experiments.seeds import above, all_of, leads, rank_correlation
@@ -202,8 +203,9 @@ show_source(Pixels.head)
 
 # %% [markdown]
 # **Deviation D38.** Preset `laptop` has a smaller network and trains for the steps above, a small
-# part of the paper's 150 epochs. **Its accuracies are no reproduction of Table 2**: they show how
-# fast the gates begin to learn.
+# part of the paper's 150 epochs; OM and UM have 4 master units, not 32
+# ([32b](32b_gru.ipynb) trains both). **Its accuracies are no reproduction of Table 2**: they show
+# how fast the gates begin to learn.
 
 # %% [markdown]
 # **Deviation D39.** Table 2 is the best run over four learning rates and three seeds; preset
@@ -229,15 +231,15 @@ starred(TABLE_2, TABLE_2_DIVERGED).T
 # %% [markdown]
 # (The text layer of the PDF has `63.24"` for the LSTM on sCIFAR; we read two asterisks.)
 #
-# Some sentences can be checked against these very numbers, with nothing trained. Does *every*
-# variant improve on the LSTM (two rows, eight variants)?
+# Some sentences can be checked against these very numbers, with nothing trained. Do *in general
+# all* variants improve on the LSTM (two rows, eight variants)? If only most do, that is imprecise:
 
 # %%
 gain = TABLE_2[["pMNIST", "sCIFAR"]].drop("-") - TABLE_2.loc["-", ["pMNIST", "sCIFAR"]]
 losers = [f"{g} on {row} by {-v:.2f}" for (g, row), v in gain.stack().items() if v <= 0]
 bench.claim(
-    "G49",
-    holds=not losers,
+    "G49T",
+    holds=not losers or (IMPRECISE if 2 * len(losers) < gain.size else False),
     ours=f"{gain.size - len(losers)} of {gain.size} in Table 2 itself; below: {', '.join(losers)}",
 )
 
@@ -265,8 +267,7 @@ assert won["refine > master"] == 6 and won["uniform > ordered"] == 3
 # ## Permuted MNIST
 
 # %%
-swept = bench.protocol("pmnist").sweep if preset == "paper" else None
-pmnist = bench.runs("pmnist", rates=swept)
+pmnist = bench.runs("pmnist", rates=bench.protocol("pmnist").sweep if preset == "paper" else None)
 table = accuracies(pmnist)
 medians = best_stable(table)
 medians.reindex(pmnist.gates).round({"valid": 1, "test": 1})
@@ -287,32 +288,6 @@ fig, data = image_figures.beside_table_2(pmnist, table, "pMNIST")
 bench.save(fig, "ranking", data=data, paper="Table 2, reduced scale", runs=pmnist)
 
 # %% [markdown]
-# ## The verdict
-#
-# UR's seeds above those of every other gate; where ranges overlap, nobody can tell:
-
-# %%
-show_source(above, all_of, leads)
-
-# %%
-score = (best_run(table) if preset == "paper" else medians).valid
-rank, best = score.rank(ascending=False).get("UR", np.nan), score.get("UR", np.nan)
-first = score.idxmax() if len(score) else "–"
-bench.claim(
-    "G50",
-    holds=leads(by_gate(table), "UR"),
-    ours=f"UR {best:.1f} %, rank {rank:.0f}; first {first}, {score.max():.1f} %",
-    runs=pmnist,
-)
-
-# %%
-both = pd.concat([score, TABLE_2.pMNIST], axis=1).dropna()
-rho = rank_correlation(both)
-print(f"rank correlation of our order with Table 2's: {rho:.2f}, {len(both)} gates")
-ahead = score.drop("-", errors="ignore") - score.get("-", np.nan)
-print(f"ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants")
-
-# %% [markdown]
 # Does that order last? Three gates went on to three epochs
 # ([32e](32e_inside_a_reader.ipynb)); the same gates then and now:
 
@@ -321,6 +296,86 @@ if preset != "paper":
     longer = best_stable(accuracies(bench.runs("pmnist-long", of="32e_inside_a_reader"))).valid
     then = {"at the end here": medians.valid, "after three epochs": longer}
     print(pd.DataFrame(then).dropna().round(1))
+
+# %% [markdown]
+# ## Five epochs, each gate at its best rate
+#
+# One rate for all is not the paper's way: it takes each gate at its best stable one. So one seed of
+# each tried the rates of D.2 and one beyond, and at the best stable one the others followed. The
+# weights start by fan-in, best for the plain LSTM (open point O23, [32d](32d_open_choices.ipynb));
+# OM and UM have 32 master units, as in the paper (D75).
+
+# %%
+swept, at_best = [], []
+for task in ("pmnist-swept", "pmnist-swept-downsize2") if preset != "paper" else ():
+    runs = bench.runs(task, rates=bench.protocol(task).sweep)
+    tried = accuracies(runs)
+    rate = best_stable(tried[tried.seed == 1]).lr
+    swept.append(runs)
+    at_best.append(runs.at({g: rate.get(g, runs.protocol.lr) for g in runs.gates}))
+    print(f"{scale(runs.protocol, runs.rates)}; rates {', '.join(map(str, runs.rates))}")
+tried = pd.concat([accuracies(runs) for runs in swept]) if swept else table
+five = pd.concat([accuracies(runs) for runs in at_best]) if at_best else table
+five_epochs = best_stable(five)
+five_epochs.reindex(pmnist.gates).round({"valid": 1, "test": 1}) if swept else None
+
+# %% tags=["hide-input"]
+if swept:
+    beside = tried.gate.isin(["R", "OM", "UM", "OR", "UR"])
+    panels = {"one gate": tried[~beside], "a refine or master gate beside it": tried[beside]}
+    fig, data = image_figures.by_rate(panels, swept[0].rates, five_epochs.index)
+    bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=swept)
+
+    fig, plotted = image_figures.learning(at_best, five)
+    bench.save(fig, "best_rates", data=plotted, paper="Fig. 5a, reduced scale", runs=at_best)
+
+# %% [markdown]
+# ## The verdict
+#
+# UR's seeds above those of every other gate; those of every variant above the LSTM's, here and on
+# sequential CIFAR ([32a](32a_sequential_cifar.ipynb)); where ranges overlap, nobody can tell:
+
+# %%
+show_source(above, all_of, leads)
+
+
+# %%
+def place(valid):
+    rank, best = (column.get("UR", np.nan) for column in (valid.rank(ascending=False), valid))
+    first = valid.idxmax() if len(valid) else "–"
+    return f"UR {best:.1f} %, rank {rank:.0f} of {len(valid)}; first {first}, {valid.max():.1f} %"
+
+
+score = (best_run(table) if preset == "paper" else medians).valid
+ours = place(score)
+if at_best:
+    ours = f"five epochs, best rates: {place(five_epochs.valid)}; {pmnist.protocol.steps:,} steps "
+    ours += f"at one rate: {place(score)}"
+of = at_best or [pmnist]
+bench.claim("G50", holds=leads(by_gate(five), "UR"), ours=ours, runs=of)
+
+# %%
+scifar = bench.runs(
+    "scifar", of="32a_sequential_cifar", rates=pmnist.rates if preset == "paper" else None
+)
+rows = {"pMNIST": by_gate(five), "sCIFAR": by_gate(accuracies(scifar))}
+worse = {
+    name: [above(v[g], v.get("-", ())) for g in v if g != "-"] for name, v in rows.items() if v
+}
+bench.claim(
+    "G49",
+    holds=all_of(*(part for parts in worse.values() for part in parts)),
+    ours="above the LSTM with all seeds: "
+    + ", ".join(f"{p.count(True)} of {len(p)} on {name}" for name, p in worse.items()),
+    runs=[*of, scifar],
+)
+
+# %%
+for name, order in {"first": score, "five epochs": five_epochs.valid}.items():
+    rho = rank_correlation(pd.concat([order, TABLE_2.pMNIST], axis=1))
+    ahead = order.drop("-", errors="ignore") - order.get("-", np.nan)
+    print(f"{name:12} ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants;", end=" ")
+    print(f"rank correlation with Table 2: {rho:.2f}")
 
 # %% [markdown]
 # ## Sequential MNIST
@@ -368,7 +423,7 @@ rate.assign(ratio=(1 / speed.ratio).round(2))
 # From the runs' own records:
 
 # %%
-bench.cost(pmnist, smnist)
+bench.cost(pmnist, *swept, smnist)
 
 # %% [markdown]
 # **Your turn**, from the top folder of the repository:

@@ -35,9 +35,9 @@
 # | paper | the paper's own sizes and learning rates | a GPU |
 
 # %% [markdown]
-# **In short.** *Not seen at this scale*: that R is best on sequential CIFAR, but unstable (G51); C
-# leads, and no run of R diverged. *Inconclusive*: ordered gates are effective here, but not on
-# permuted MNIST (G54).
+# **In short.** *Not seen at this scale*: that R is best on sequential CIFAR, but unstable (G51): no
+# run of R diverged, and the ranges of C, R, UR and OR overlap, C's median first. *Inconclusive*:
+# ordered gates are effective here, but not on permuted MNIST (G54).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -81,8 +81,9 @@ p
 # drawn once, validates.
 #
 # **Deviation D45.** Preset `laptop` stops after the steps above, which is 1.7 of the paper's 100
-# epochs, with an eighth of its hidden units. **Its accuracies are no reproduction of Table 2.**
-# They tell which gates get off the ground.
+# epochs, with an eighth of its hidden units, and of OM's and UM's master units
+# ([32b](32b_gru.ipynb)). **Its accuracies are no reproduction of Table 2.** They tell which gates
+# get off the ground.
 
 # %% [markdown]
 # ## What the paper claims
@@ -128,7 +129,8 @@ print(ahead.sort_values(ascending=False).round(1).to_string())
 # %% [markdown]
 # ## The verdicts
 #
-# R's seeds above those of every other gate, and at least one of its runs diverged:
+# R's seeds above those of every other gate, and at least one of its runs diverged; either part
+# alone can refuse it:
 
 # %%
 show_source(above, all_of, leads)

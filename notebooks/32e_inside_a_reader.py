@@ -319,7 +319,7 @@ pd.DataFrame(rows).T[[n * T // 8 for n in range(1, 9)]].round(0).astype(int)
 # Per cent of right answers by the number of pixels read, medians over the seeds. *Reading the
 # figure:* the head's answers come in bursts. After a quarter, half and three quarters of the steps
 # the last pixels read have just completed one more coarse picture of the whole digit, as they have
-# at the end, where the head was trained. Between them it has no answer.
+# at the end, where the head was trained. Between them it has little of an answer, or none.
 
 # %% [markdown]
 # ## Which pixels does the answer rest on?

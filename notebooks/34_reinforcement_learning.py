@@ -39,9 +39,9 @@
 # %% [markdown]
 # **In short.** In grid worlds, over 30 steps, all seeds of UR learn sooner than all of the LSTM. On
 # Active Match UR ends at 8.6 to 8.8, two LSTMs of three at guessing; one learns, too: *not seen at
-# this scale* G91. With apples and γ = 0.998 the LSTM searches as well, seeds overlap; DNCs learn
-# whatever their gates. *Inconclusive*: G71, G90, G92, G94, G95. Chance is derived, and why Active
-# cannot be solved at the paper's delay and γ = 0.96 (*confirmed*: G97).
+# this scale* G91. With apples and γ = 0.998 two LSTMs of three search as well, seeds overlap; DNCs
+# learn whatever their gates. *Inconclusive*: G71, G90, G92, G94, G95. Chance is derived, and why
+# Active cannot be solved at the paper's delay and γ = 0.96 (*confirmed*: G97).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -60,7 +60,7 @@ from urgates.lab import Bench, show_source
 from urgates.lab.book import match_figures
 from urgates.lab.book.match_costs import rates
 from urgates.lab.experiments import chance, match, protocol
-from urgates.lab.experiments.seeds import above, all_of
+from urgates.lab.experiments.seeds import above, most
 from urgates.lab.learners.actor_critic import returns
 from urgates.lab.tasks import Rules
 from urgates.lab.tasks.match import PRESETS, Match
@@ -249,7 +249,7 @@ bench.protocol("active-1-rma")
 # of 2e-3 and an entropy cost of 0.15 (released: 0.05), chosen with UR on short games; and only 30
 # steps of distraction. A small encoder needs help, too: pixels as they are, over 255, are mostly
 # walls, and 300,000 episodes of the shortest game taught no agent to choose by colour. With colours
-# weighed 16-fold and shades by a half it is learned in 60,000.
+# weighed 16-fold and shades by a half it is learned in 60,000 (trials that are not stored).
 
 # %% [markdown]
 # **Open point O33.** The horizontal axes of Figs. 7 and 8 end at 4 · 10ᵏ "Episode Steps", and the
@@ -270,7 +270,7 @@ bench.protocol("active-1-rma")
 # - G71, G90, G93: UR's area is the greatest; greater than the LSTM's; in an RMA, too.
 # - G91: on Active Match UR ends above any square's level, and no other gate does.
 # - G92: with distractors UR's area and final are the greatest.
-# - G94: areas on Fig. 7's tasks: UR above U above the LSTM.
+# - G94: areas on Fig. 7's tasks: UR above U above the LSTM, in most of the four comparisons.
 # - G95: two gates change places when distractors pay.
 
 # %%
@@ -305,8 +305,9 @@ panels("fig7", "Fig. 7, reduced scale", "passive", "active")
 panels("fig8", "Fig. 8, reduced scale", "active-1", "active-1-rma")
 
 # %% [markdown]
-# No figure of the paper has Passive Match with other memories. Here an RMA, whose features must
-# tell what was seen, and a DNC learn it, UR or plain gates in their LSTMs; no claim rests on this:
+# No figure of the paper has Passive Match with other memories. Here a DNC learns it, UR or plain
+# gates in its LSTM, and an RMA, whose features must tell what was seen, in two seeds of three; no
+# claim rests on this:
 
 # %%
 for task in ("passive-rma", "passive-dnc"):
@@ -332,7 +333,7 @@ bench.claim("G93", match.improves(rma.values()), match.medians(rma), some)
 # %%
 guess = 1.05 * chance.levels(groups["active"].protocol.make_task())["choose at random"]
 alone = match.only_above(tables["active"], guess)
-ours = match.medians({"active": tables["active"]}, "final")
+ours = match.medians({"active": tables["active"]}, "final") + f"; above {guess:.2f} counts"
 bench.claim("G91", alone, ours, groups["active"])
 apples = {task: tables[task] for task in ("active-1", "active-1-rma")}
 best = match.learns_best(apples.values(), scores=("area", "final"))
@@ -342,7 +343,7 @@ bench.claim("G92", best, match.medians(apples, "final"), [groups[task] for task 
 fig7 = [groups["passive"], groups["active"]]
 areas = [match.by_gate(tables[task]) for task in ("passive", "active")]
 order = [above(a.get(x, ()), a.get(y, ())) for a in areas for x, y in (("UR", "U"), ("U", "-"))]
-bench.claim("G94", all_of(*order), f"{order.count(True)} of 4, {order.count(False)} reversed", fig7)
+bench.claim("G94", most(order), f"{order.count(True)} of 4, {order.count(False)} reversed", fig7)
 moved = match.reorders(tables["active"], tables["active-1"])
 both = {task: tables[task] for task in ("active", "active-1")}
 bench.claim("G95", moved, match.medians(both), [groups[task] for task in both])

@@ -312,7 +312,7 @@ about = all(abs(found[T] - bias) < 0.5 for T, bias in ((8, 1), (11, 2)))  # "abo
 bench.claim(
     "G25",
     holds=near or (IMPRECISE if about else False),
-    ours=f"mean biases {found[8]:.2f}, {found[11]:.2f}",
+    ours=f"mean biases {found[8]:.2f}, {found[11]:.2f}: within .5, not within .1",
 )
 
 # %% [markdown]

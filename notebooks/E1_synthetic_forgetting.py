@@ -244,7 +244,8 @@ bench.claim(
     "G47",
     holds=all_of(below(left["R"], 0.05), below(-early["-"], -0.95)),
     ours=f"loss left: R {left['R'].median():.2g} (at 10,000 steps {early['R'].median():.2g}), "
-    f"LSTM at 10,000 {early['-'].median():.3g} of the baseline's, later {left['-'].median():.2g}",
+    f"LSTM at 10,000 {early['-'].median():.3g} of the baseline's, later {left['-'].median():.2g}; "
+    "R solves it from one of four starts of the weights",
     runs=forgetting.only("R", "-"),
 )
 ratio = shortest("-") / shortest("R")
@@ -324,7 +325,7 @@ bench.cost(*dict.fromkeys([forgetting, first]), *list(every.values())[1:])
 #
 # - The caption's model, small: `urgates run E1 -p gates=R,UR,-`. Only constant biases obey the high
 #   start, UR begins uniform; which of its units change?
-# - The paper's size, two hours on a core: `urgates run E1 --preset paper --recompute -p gates=R,-`
+# - The paper's size, six hours on a core: `urgates run E1 --preset paper --recompute -p gates=R,-`
 # - The same with papermill: `papermill --cwd notebooks notebooks/E1_synthetic_forgetting.ipynb
 #   runs/E1.ipynb -p preset paper -p recompute True -p gates R,-`
 #

@@ -28,7 +28,7 @@
 # | preset | what you get | where |
 # |---|---|---|
 # | smoke | games of a dozen steps, every cell in less than a minute; decides nothing | any CPU |
-# | laptop | the grid game with 60 steps; stored runs, cost at the end | two CPU cores |
+# | laptop | the grid game with 60 steps; its agents are not trained yet | two CPU cores |
 # | (paper's) | H 64 (256), N 30 (450), 6,000 steps (41,700), batch 64 (16) | |
 # | paper | games of up to 600 steps, agents of the released sizes | a GPU |
 
@@ -83,7 +83,7 @@ bench.save(fig, "episode", data=played, paper="E.2")
 # ## How loud the distractors are
 #
 # 256 episodes of one who walks at random, and of one who always eats the nearest apple and then
-# chooses the right square: the reward of the last phase is a few per cent of the whole, and a
+# chooses the right square: the reward of the last phase is at most six per cent of the whole, and a
 # fraction of what the apples vary by.
 
 

@@ -23,8 +23,8 @@
 #
 # **Does a gate that saturates sooner beat the refine gate, on the first paper's own tasks?**
 #
-# [Decided here](40_scoreboard.ipynb): **confirmed** F28, F27, F17, F18, F23; **seen** F19;
-# **inconclusive** F21, F24, F22.
+# [Decided here](40_scoreboard.ipynb): **confirmed** F28, F27, F17; **imprecise** F18, F23; **seen**
+# F19; **inconclusive** F21, F24, F22.
 #
 # | preset | what you get | where |
 # |---|---|---|
@@ -33,11 +33,11 @@
 # | paper | the first paper's sizes | a GPU |
 
 # %% [markdown]
-# **In short.** *Confirmed*: the fast gate has the LSTM's parameters and nothing of its own to tune
-# (F17, F28), a refine gate adds parameters beside a free input gate (F18); it is numerically safe
-# (F27), and its state bounded where the input gate is tied (F23). *Seen*: its plain loop is cheaper
-# than such a refine gate's (F19). *Inconclusive*: whether it learns sooner or better than a sigmoid
-# of equal start and auxiliary (F21, F22), and whether UF beats U and F (F24).
+# **In short.** *Confirmed*: the fast gate has the LSTM's parameters, nothing of its own to tune,
+# and is numerically safe (F17, F28, F27). *Imprecise*: a refine gate adds parameters beside a free
+# input gate only (F18), the state is bounded beside a tied one only (F23). *Seen*: its plain loop
+# is cheaper than a refine gate's (F19). *Inconclusive*: whether it learns sooner or better than a
+# sigmoid of equal start and auxiliary (F21, F22), and whether UF beats U and F (F24).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -61,6 +61,7 @@ from urgates.activations import fast, pair
 from urgates.gates import refine, update
 from urgates.lab import Bench, figures
 from urgates.lab.book import fast_figures
+from urgates.lab.book.claims import IMPRECISE
 from urgates.lab.book.clock import stopwatch, threads, turn_about
 from urgates.lab.book.units import periods
 from urgates.lab.experiments.images import accuracies, best_stable, by_gate
@@ -236,7 +237,9 @@ assert count["-"] == count["- (loop)"] == plain
 bench.claim("F17", holds=count["F"] == plain, ours=f"{count['F']:,} and {plain:,}")
 free, tied = count["R, free input (loop)"] / plain, count["R"] / plain
 bench.claim(
-    "F18", holds=free == 1.25 and tied == 1, ours=f"{free:.2f} × if free; {tied:.2f} × tied"
+    "F18",
+    holds=IMPRECISE if free > 1 >= tied else free > 1,
+    ours=f"{free:.2f} × beside a free input gate; {tied:.2f} × beside a tied one",
 )
 
 # %% [markdown]
@@ -294,9 +297,10 @@ print(f"the tied refine gate's loop against the fast gate's: {gap:+.0%} time")
 # > Since its state and memory vector evolves in unbounded regions, the behavior of the gradient can
 # > be unstable depending on tasks. (§3, of the NRU)
 #
-# **Predicted (F23):** where $i = 1 - f$, each new state is a mean of the old one and a $\tanh$: it
-# never leaves $[-1, 1]$, whatever weights and inputs. In an LSTM the fast gate leaves the input
-# gate free, and the *cell* can grow by 1 a step; only $h = o \tanh c$ is bounded.
+# "[…] while maintaining the bounded state transition", it says of its own gate. **Predicted
+# (F23):** where $i = 1 - f$, each new state is a mean of the old one and a $\tanh$: it never leaves
+# $[-1, 1]$, whatever weights and inputs. In an LSTM the fast gate leaves the input gate free, and
+# the *cell* can grow by 1 a step; only $h = o \tanh c$ is bounded.
 
 # %%
 torch.manual_seed(0)
@@ -318,7 +322,9 @@ for name, cell in cells.items():
 free = largest.pop("F in an LSTM")
 most = max(largest.values())
 ours = f"{len(largest)} tied cells: at most {most:.6f}; free input gate: {free:.0f} after 500 steps"
-bench.claim("F23", holds=most <= 1 + 1e-6, ours=ours)
+bench.claim(
+    "F23", holds=(IMPRECISE if free > 1 else True) if most <= 1 + 1e-6 else False, ours=ours
+)
 
 # %% [markdown]
 # ## The tasks, and who runs
@@ -491,7 +497,8 @@ steps = {"Copy": on_copy.steps, "Adding": on_adding.steps}
 bench.claim(
     "F21",
     holds=all_of(*(fair(by_seed(task, "steps")) for task in (copy, adding))),
-    ours="steps to 10 %: " + "; ".join(f"{name} {words(s, *twins)}" for name, s in steps.items()),
+    ours="steps to 10 %, of the shorter tasks: "
+    + "; ".join(f"{name} {words(s, *twins)}" for name, s in steps.items()),
     runs=about,
 )
 

@@ -153,14 +153,16 @@ def test_the_two_commands():
     assert "<!-- tests -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_the_reuse_example_runs():
-    """And learns: a constant answer scores 1."""
+@pytest.mark.parametrize(("gate", "low", "high"), [("UR", 0.0, 0.2), ("-", 0.7, 1.5)])
+def test_the_reuse_example_learns_where_the_plain_gate_does_not(gate, low, high):
+    """A constant answer scores 1."""
     code = fenced("reuse")
-    assert len(code.split("\n")) <= 15
+    assert len(code.split("\n")) <= 15 and code.count('"UR"') == 1
+    code = code.replace('"UR"', f'"{gate}"')
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     losses = [float(line.split("loss ")[1]) for line in done.stdout.splitlines()]
-    assert len(losses) == 4 and losses[0] > 0.9 and losses[-1] < 0.2
+    assert len(losses) == 4 and losses[0] > 0.9 and low <= losses[-1] < high
 
 
 def test_readme_describes_its_picture_as_the_book_does():

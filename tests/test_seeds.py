@@ -5,7 +5,15 @@ import math
 import pandas as pd
 import pytest
 
-from urgates.lab.experiments.seeds import above, all_of, below, in_words, leads, rank_correlation
+from urgates.lab.experiments.seeds import (
+    above,
+    all_of,
+    below,
+    in_words,
+    leads,
+    most,
+    rank_correlation,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,13 @@ def test_and_knows_what_it_does_not_know():
     assert all_of(True, None) is None
     assert all_of(None, False) is False
     assert all_of() is None
+
+
+def test_generally_is_in_more_than_half():
+    assert most([True, True, None]) is True
+    assert most(part for part in (False, None, False)) is False
+    assert most([True, True, False, None]) is None
+    assert most([]) is None
 
 
 def test_a_gate_leads_when_no_other_can_be_above_it():

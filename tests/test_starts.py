@@ -70,7 +70,6 @@ _CHOICES = {
     **dict.fromkeys(("copy-tmax102", "copy-forget1"), ("copy", "laptop")),
     **{f"copy-{start}": ("copy", "laptop") for start in OTHER_STARTS},
     **{f"pmnist-{start}": ("pmnist-fan-in", "laptop") for start in OTHER_STARTS},
-    "pmnist-swept-joint-kaiming": ("pmnist-swept", "laptop"),
     **{f"forgetting-{way}": ("forgetting", "paper") for way in ("split", "tied", *OTHER_STARTS)},
 }
 

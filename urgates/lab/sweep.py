@@ -231,7 +231,6 @@ QUEUE: list[Training] = [
     *each("pmnist-downsize2", "laptop", "OM UM", cell="gru"),
     *each("pmnist-swept", "laptop", "- UR R U C O OR", (1,)),
     *each("pmnist-swept-downsize2", "laptop", "OM UM", (1,)),
-    *each("pmnist-swept-joint-kaiming", "laptop", "- UR R", (1,)),
     *each("adding", "paper", "R UR OR - U", (1,)),
     *each("copy", "paper", "OR O C UM OM", (2,), (3,), until=20_000),
     *each("pmnist-swept", "laptop", "- UR R U C O OR", (2, 3)),

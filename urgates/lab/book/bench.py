@@ -224,7 +224,8 @@ class Bench:
         else:
             word = verdict(claim.kind, holds, several(runs)[0].protocol.preset, completed(runs))
             evidence = provenance(runs)
-            sizes = (experiments.scale(group.protocol, group.rates) for group in several(runs))
+            groups = filter(None, several(runs))
+            sizes = (experiments.scale(group.protocol, group.rates) for group in groups)
             evidence["scale"] = "; ".join(filter(None, dict.fromkeys(sizes)))
         self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
         self.out.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ VERDICTS = (
     *("confirmed", "contradicted", IMPRECISE),  # mathematics, text and tables
     *("reproduced", "seen", "not seen at this scale", "inconclusive", UNTESTABLE),  # training
 )
-HEADLINES = ("G06", "G17", "G49", "G53T", "G77", "G39", "G47", "F12")  # what README shows
+HEADLINES = ("G06", "G17", "G49T", "G53T-O", "G77", "G39", "G47", "F12")  # what README shows
 SEEDS_NEEDED = 3
 TABLES = {
     "Mathematics and text": ("text",),
@@ -164,6 +164,8 @@ def evidence(entry: Mapping) -> str:
     """What a verdict rests on, in a few words: preset, seeds, device, scale beside the paper's."""
     if entry["preset"] in ("text", "table", "ours"):
         return "exact"
+    if entry["preset"] == "measured" and entry["verdict"] == UNTESTABLE:
+        return "not measured"
     parts = [entry["preset"]]
     if entry.get("seeds"):
         parts.append(f"seeds {', '.join(map(str, entry['seeds']))}")

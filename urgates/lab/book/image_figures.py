@@ -15,26 +15,32 @@ from urgates.lab.book import figures
 from urgates.lab.book.look import legend, level, style, subplots
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, TABLE_3
 from urgates.lab.experiments.images import at_best_rate
-from urgates.lab.store.runs import Runs
+from urgates.lab.store.runs import Runs, several
 
 PAPER = {"pMNIST": "H = 512, 150 epochs", "sCIFAR": "H = 512, 100 epochs"}  # D.2
 
 
 def learning(
-    runs: Runs, table: pd.DataFrame, gates: Iterable[str] | None = None, guessing: bool = False
+    runs: Runs | Sequence[Runs],
+    table: pd.DataFrame,
+    gates: Iterable[str] | None = None,
+    guessing: bool = False,
 ) -> tuple[Figure, pd.DataFrame]:
     """Accuracies while learning, at each gate's best stable rate, in two panels as Fig. 5.
 
     Args:
-        table: rows of `accuracies(runs)`.
+        runs: one or more groups, of different gates.
+        table: rows of their `accuracies`.
         gates: what the legend has, those that were read if not given.
         guessing: draw the level of one class in ten.
     """
     fig, axes = subplots(1, 2, size=(9.6, 4), sharey=True)
-    plotted = figures.accuracy_curves(axes, at_best_rate(runs.frame, table))
+    frame = pd.concat([group.frame for group in several(runs)])
+    plotted = figures.accuracy_curves(axes, at_best_rate(frame, table))
     for ax in axes if guessing else ():
         level(ax, 0.1, "guessing")
-    legend(fig, runs.read if gates is None else gates)
+    read = [gate for group in several(runs) for gate in group.read]
+    legend(fig, read if gates is None else gates)
     return fig, plotted
 
 
@@ -102,13 +108,13 @@ def beside_table_3(
 def by_rate(
     tables: Mapping[str, pd.DataFrame], rates: Sequence[float], gates: Iterable[str]
 ) -> tuple[Figure, pd.DataFrame]:
-    """Best validation accuracy against the learning rate, a panel per cell; × where one diverged.
+    """Best validation accuracy against the learning rate, a panel per table; × where one diverged.
 
     Args:
-        tables: rows of `accuracies` by cell.
+        tables: rows of `accuracies` by the title of their panel.
     """
     fig, axes = subplots(1, 2, size=(9.6, 3.8), sharey=True)
-    for ax, (cell, table) in zip(axes, tables.items(), strict=True):
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
         for name, part in table.groupby("gate", sort=False):
             look = style(name)
             median = part.groupby("lr").valid.median()
@@ -116,7 +122,7 @@ def by_rate(
             ax.plot(part.lr, part.valid, ls="", marker=".", color=look["color"], alpha=0.5)
             fallen = part[part.diverged]
             ax.plot(fallen.lr, fallen.valid, "x", color=look["color"], ms=9)
-        ax.set(xscale="log", xlabel="learning rate (log scale)", title=cell.upper())
+        ax.set(xscale="log", xlabel="learning rate (log scale)", title=title)
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.minorticks_off()
     axes[0].set_ylabel("best validation accuracy [%]")

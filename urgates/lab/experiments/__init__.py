@@ -55,7 +55,7 @@ def protocol(task: str, preset: str) -> Protocol:
 
 
 def scale(protocol: Protocol, rates: Iterable[float] = ()) -> str:
-    """Its size beside the paper's, where they differ: text, units, task length, lr × steps.
+    """Its size beside the paper's, where they differ: text, units, task length, lr × steps, rates.
 
     `rates` are the learning rates it was run at, if not its own.
     """
@@ -72,6 +72,10 @@ def scale(protocol: Protocol, rates: Iterable[float] = ()) -> str:
         if ours != [theirs]:
             span = "–".join(dict.fromkeys(f"{size:.4g}" for size in (ours[0], ours[-1])))
             text.append(f"{name} {span} of {theirs:.4g}")
+    if full.sweep and len(own) == 1:
+        text.append(f"one rate of {len(full.sweep)}")
+    elif protocol.sweep and not full.sweep:
+        text.append(f"best of {len(protocol.sweep)} rates")
     return ", ".join(text)
 
 

@@ -159,8 +159,7 @@ def medians(tables: Mapping[str, pd.DataFrame], score: str = "area") -> str:
     for task, table in tables.items():
         found = {gate: pd.Series(v).median() for gate, v in by_gate(table, score).items()}
         said = (f"{gate.replace('-', 'LSTM')} {value:.2f}" for gate, value in found.items())
-        if found:
-            parts.append(f"{task}: {', '.join(said)}")
+        parts.append(f"{task}: {', '.join(said) if found else 'no runs'}")
     return f"{score} " + "; ".join(parts)
 
 

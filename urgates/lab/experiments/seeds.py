@@ -22,6 +22,15 @@ def all_of(*parts: bool | None) -> bool | None:
     return False if False in parts else None if None in parts or not parts else True
 
 
+def most(parts: Iterable[bool | None]) -> bool | None:
+    """True if more than half are true, False if more than half are false: "generally"."""
+    parts = list(parts)
+    for word in (True, False):
+        if 2 * parts.count(word) > len(parts):
+            return word
+    return None
+
+
 def below(values: Iterable[float], level: float) -> bool | None:
     """Whether all numbers are below a level; False if none is, None if only some are."""
     found = {bool(value < level) for value in values}
