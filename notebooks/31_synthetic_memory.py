@@ -235,7 +235,7 @@ def ended(runs, best):
 def at_first_rate(runs, gate):
     """What a gate leaves at the rate whose product with the steps is the paper's, in words."""
     left = per_run(runs.at(runs.rates[0]), "left", gate)
-    return f"at rate × steps as the paper's {in_words(left, '.3g')}"
+    return f"at the paper's rate × steps {in_words(left, '.3g')}"
 
 
 copies, copy = swept("copy")

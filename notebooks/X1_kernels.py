@@ -433,7 +433,7 @@ goals if preset == "laptop" else goals.drop(columns="met")
 #     cost 5 % at H = 128: the kernel reads and writes bfloat16 itself.
 
 # %% [markdown]
-# 15. **What cannot be reached** in float32 on this CPU. At 118 GFLOP/s the products alone take .45,
+# 15. **What cannot be reached** in float32 on this CPU. At 118 GFLOP/s the products alone take .46,
 #     .61, .75 and .85 of torch's time at H = 64, 128, 256, 512, and .78 of what a step of Copy took
 #     before. Goals of .7 at 256, .9 at 512, .7 for Copy leave nothing, or too little, for all else;
 #     Copy in bfloat16 takes .52.
