@@ -311,6 +311,8 @@ if preset != "paper":
 swept, at_best = [], []
 for task in ("pmnist-swept", "pmnist-swept-downsize2") if preset != "paper" else ():
     runs = bench.runs(task, rates=bench.protocol(task).sweep)
+    if not runs:
+        continue
     tried = accuracies(runs)
     rate = best_stable(tried[tried.seed == 1]).lr
     swept.append(runs)
