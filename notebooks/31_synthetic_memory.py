@@ -232,10 +232,12 @@ def ended(runs, best):
     return table.assign(**each) if len(each) > 1 else table
 
 
-def at_first_rate(runs, gate):
+def at_first_rate(runs, best, gate):
     """What a gate leaves at the rate whose product with the steps is the paper's, in words."""
-    left = per_run(runs.at(runs.rates[0]), "left", gate)
-    return f"at the paper's rate × steps {in_words(left, '.3g')}"
+    rate = runs.rates[0]
+    if best.only(gate).rates == (rate,):
+        return ""
+    return f"; at rate {rate:g} {in_words(per_run(runs.at(rate), 'left', gate), '.3g')}"
 
 
 copies, copy = swept("copy")
@@ -304,9 +306,10 @@ show_source(below, above, all_of, leads)
 
 
 # %%
-def found(*gates):
+def found(*gates, other=None):
     """What is left of the baseline's loss: medians here, and of the seeds at the paper's size."""
     here = f"loss left: {words(on_copy.left, *gates)} of the baseline's"
+    here += at_first_rate(other, copy, *gates) if other else ""
     there = []
     for gate in at_full_size[at_full_size.index.isin(gates)].itertuples():
         spread = f"{gate.least:.3g}–{gate.most:.3g}, " if gate.most > 1.01 * gate.least else ""
@@ -321,8 +324,7 @@ for name, g in {"G32-OR": "OR", "G32-UR": "UR", "G32-O": "O", "G32-C": "C"}.item
     bench.claim(name, holds=solves, ours=found(g), runs=copy.only(g))
 for name, g in {"G34": "-", "G35-OM": "OM", "G35-UM": "UM", "G36": "R"}.items():
     stays = below(-per_run(copy, "left", g), -0.95)
-    ours = f"{found(g)}; {at_first_rate(copies, g)}"
-    bench.claim(name, holds=stays, ours=ours, runs=copy.only(g))
+    bench.claim(name, holds=stays, ours=found(g, other=copies), runs=copy.only(g))
 
 # %%
 u, ur = (per_run(copy, "left", g) for g in ("U", "UR"))
@@ -382,7 +384,7 @@ for g in ("C", "O", "U", "R", "OM", "UM", "OR", "UR"):
 bench.claim(
     "G38",
     holds=below(-per_run(adding, "left", "-"), -0.05),
-    ours=f"loss left: {words(left, '-')} of the baseline's; {at_first_rate(additions, '-')}",
+    ours=f"loss left: {words(left, '-')} of the baseline's{at_first_rate(additions, adding, '-')}",
     runs=adding.only("-"),
 )
 others = [g for g in adding.gates if g not in refined]

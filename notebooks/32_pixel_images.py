@@ -36,9 +36,10 @@
 
 # %% [markdown]
 # **In short.** *Imprecise*, by the paper's own Table 2: one variant in one row does not improve on
-# the LSTM (G49T). *Inconclusive*, as few gates have three seeds at their best rate: that the LSTM
-# is worse than all others (G49), that UR is best (G50). After five epochs at best rates U, R and UR
-# are at 89 %, the LSTM at 84; after 1,500 steps at one rate hardly a variant was ahead of it.
+# the LSTM (G49T). After five epochs of permuted MNIST, one seed at its best of two to five rates,
+# the LSTM is at 83.5 %, O at 86.6, all others at 89; after 1,500 steps at one rate six of the eight
+# were *below* it. *Inconclusive*, for want of seeds: whether the LSTM is worse than all others
+# (G49), and whether UR is best (G50).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -61,7 +62,14 @@ from urgates.lab.book.claims import IMPRECISE
 from urgates.lab.book.contenders import Case
 from urgates.lab.experiments import scale
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, starred
-from urgates.lab.experiments.images import accuracies, best_run, best_stable, by_gate
+from urgates.lab.experiments.images import (
+    accuracies,
+    best_run,
+    best_stable,
+    by_gate,
+    instead,
+    mastered,
+)
 from urgates.lab.experiments.seeds import above, all_of, leads, rank_correlation
 from urgates.lab.tasks import Pixels, bit_reversal
 
@@ -211,8 +219,8 @@ show_source(Pixels.head)
 
 # %% [markdown]
 # **Deviation D39.** Table 2 is the best run over four learning rates and three seeds; preset
-# `paper` sweeps them. At `laptop` we take one rate for all gates, and the median over seeds of each
-# run's best validation accuracy; [32d](32d_open_choices.ipynb) tries other rates.
+# `paper` sweeps them. At `laptop` we take one rate for all gates first, and the median over seeds
+# of each run's best validation accuracy; below, longer runs at each gate's best rate.
 #
 # **Deviation D40.** Preset `smoke` reads the 8 × 8 digits of scikit-learn, 64 steps, so that it
 # needs no download.
@@ -303,37 +311,41 @@ if preset != "paper":
 # ## Five epochs, each gate at its best rate
 #
 # One rate for all is not the paper's way: it takes each gate at its best stable one. So one seed of
-# each tried the rates of D.2 and one beyond, and at the best stable one the others followed. The
-# weights start by fan-in, best for the plain LSTM (open point O23, [32d](32d_open_choices.ipynb));
-# OM and UM have 32 master units, as in the paper (D75).
+# each gate tries several, and more seeds follow at the best. Not only length and rate differ from
+# above: the weights start by fan-in and forget biases at 0 where the paper states none (open points
+# O23, [32d](32d_open_choices.ipynb), and O24), and OM and UM have 32 master units (D75).
 
 # %%
+tasks = {"pmnist-swept": lambda g: not mastered(g), "pmnist-swept-downsize2": mastered}
 swept, at_best = [], []
-for task in ("pmnist-swept", "pmnist-swept-downsize2") if preset != "paper" else ():
-    runs = bench.runs(task, rates=bench.protocol(task).sweep)
-    if not runs:
-        continue
-    tried = accuracies(runs)
-    rate = best_stable(tried[tried.seed == 1]).lr
+for task, where in tasks.items() if preset != "paper" else ():
+    runs = bench.runs(task, rates=bench.protocol(task).sweep, where=where)
+    first = accuracies(runs).query("seed == 1")
+    rate = best_stable(first).lr
     swept.append(runs)
-    at_best.append(runs.at({g: rate.get(g, runs.protocol.lr) for g in runs.gates}))
-    print(f"{scale(runs.protocol, runs.rates)}; rates {', '.join(map(str, runs.rates))}")
-tried = pd.concat([accuracies(runs) for runs in swept]) if swept else table
-five = pd.concat([accuracies(runs) for runs in at_best]) if at_best else table
+    at_best.append(runs.at({g: rate.get(g, runs.protocol.lr) for g in runs.gates + runs.read}))
+five = pd.concat([accuracies(runs) for runs in at_best if runs]) if any(at_best) else table
 five_epochs = best_stable(five)
+for runs in swept:
+    print(f"{scale(runs.protocol, runs.rates)}: {', '.join(map(str, runs.rates))}")
 five_epochs.reindex(pmnist.gates).round({"valid": 1, "test": 1}) if swept else None
 
 # %% tags=["hide-input"]
-if swept:
+if any(swept):
+    drawn = [g for g in pmnist.gates if g in five_epochs.index]
+    tried = pd.concat([accuracies(runs) for runs in swept if runs])
     beside = tried.gate.isin(["R", "OM", "UM", "OR", "UR"])
     panels = {"one gate": tried[~beside], "a refine or master gate beside it": tried[beside]}
-    fig, data = image_figures.by_rate(panels, swept[0].rates, five_epochs.index)
+    fig, data = image_figures.by_rate(panels, swept[0].rates, drawn)
     bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=swept)
 
-    fig, plotted = image_figures.learning(at_best, five)
+    fig, plotted = image_figures.learning(at_best, five, drawn)
     bench.save(fig, "best_rates", data=plotted, paper="Fig. 5a, reduced scale", runs=at_best)
 
 # %% [markdown]
+# Of D.2's rates the LSTM and UR tried all, the others so far the highest; best is 8e-3, beyond
+# them, for each gate, so with 64 units the best may lie higher still.
+#
 # ## The verdict
 #
 # UR's seeds above those of every other gate; those of every variant above the LSTM's, here and on
@@ -359,27 +371,36 @@ of = at_best or [pmnist]
 bench.claim("G50", holds=leads(by_gate(five), "UR"), ours=ours, runs=of)
 
 # %%
-scifar = bench.runs(
-    "scifar", of="32a_sequential_cifar", rates=pmnist.rates if preset == "paper" else None
-)
-rows = {"pMNIST": by_gate(five), "sCIFAR": by_gate(accuracies(scifar))}
-worse = {
-    name: [above(v[g], v.get("-", ())) for g in v if g != "-"] for name, v in rows.items() if v
-}
+cifar = [bench.runs("scifar", of="32a_sequential_cifar", rates=pmnist.rates)]
+if preset != "paper":
+    cifar += [bench.runs("scifar-downsize2", of="32b_gru", where=mastered)]
+colours = instead(accuracies(cifar[0]), [accuracies(runs) for runs in cifar[1:] if runs])
+
+
+def beside_plain(table):
+    """By variant: above the LSTM with all seeds (None: ranges overlap, or fewer than three)."""
+    v = by_gate(table)
+    few = {g for g in v if len(v[g]) < 3} | ({"-"} - set(v))
+    return [None if {g, "-"} & few else above(v[g], v["-"]) for g in v if g != "-"]
+
+
+say = {"pMNIST as for G50": five, "sCIFAR": colours, "pMNIST at first": table}
+parts = {name: beside_plain(rows) for name, rows in say.items()}
+said = (f"{name} {p.count(True)}, {p.count(False)} of {len(p)}" for name, p in parts.items())
 bench.claim(
     "G49",
-    holds=all_of(*(part for parts in worse.values() for part in parts)),
-    ours="above the LSTM with all seeds: "
-    + ", ".join(f"{p.count(True)} of {len(p)} on {name}" for name, p in worse.items()),
-    runs=[*of, scifar],
+    holds=all_of(*parts["pMNIST as for G50"], *parts["sCIFAR"]),
+    ours="variants above, below the LSTM with three seeds: " + "; ".join(said),
+    runs=[*of, *cifar],
 )
 
 # %%
-for name, order in {"first": score, "five epochs": five_epochs.valid}.items():
+orders = {"one rate": score, "five epochs": five_epochs.valid} if at_best else {"best runs": score}
+for name, order in orders.items():
     rho = rank_correlation(pd.concat([order, TABLE_2.pMNIST], axis=1))
     ahead = order.drop("-", errors="ignore") - order.get("-", np.nan)
     print(f"{name:12} ahead of the LSTM: {(ahead > 0).sum()} of {len(ahead)} variants;", end=" ")
-    print(f"rank correlation with Table 2: {rho:.2f}")
+    print(f"rank correlation of {len(order)} gates with Table 2: {rho:.2f}")
 
 # %% [markdown]
 # ## Sequential MNIST

@@ -38,7 +38,7 @@
 
 # %% [markdown]
 # **In short.** In grid worlds, over 30 steps, all seeds of UR learn sooner than all of the LSTM. On
-# Active Match UR ends at 8.6 to 8.8, two LSTMs of three at guessing; one learns, too: *not seen at
+# Active Match UR ends at 8.6 to 8.8; all of U and one LSTM end above guessing, too: *not seen at
 # this scale* G91. With apples and γ = 0.998 two LSTMs of three search as well, seeds overlap; DNCs
 # learn whatever their gates. *Inconclusive*: G71, G90, G92, G94, G95. Chance is derived, and why
 # Active cannot be solved at the paper's delay and γ = 0.96 (*confirmed*: G97).

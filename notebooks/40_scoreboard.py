@@ -29,8 +29,7 @@
 # %% [markdown]
 # **In short.** Mathematics and text, the paper's own tables, runs, and our own derivations are
 # counted apart. Away from the paper's size a run is *seen* or *not seen at this scale* and
-# contradicts nothing; what is *contradicted* here is text, or a table that disagrees with its own
-# sentence.
+# contradicts nothing; what is *contradicted* here is text.
 
 # %% tags=["parameters"]
 details: bool = True  # also list every claim and every equation
@@ -58,19 +57,19 @@ bench
 # | imprecise | the same | true once put another way, or of most cases; the row says which |
 # | reproduced, contradicted | runs at the paper's size | all seeds agree with it, or against it |
 # | seen | smaller runs, timings | all seeds agree with it, at the size in the row |
-# | not seen at this scale | the same | all disagree with a part of it, no word against the paper |
+# | not seen at this scale | the same | all disagree with a part of it, which refutes nothing |
 # | inconclusive | runs | fewer than three seeds, unfinished, or their ranges overlap |
 # | not testable here | runs | this size, or what we train, cannot speak |
 #
-# Where a claim is about a correlation or a ratio, no seeds are compared: the row has the level that
-# its notebook asks for.
+# Where a claim is about a correlation or a measured time, no seeds are compared: the row has the
+# level that its notebook asks for.
 
 # %% [markdown]
-# **Letters.** `-` is the plain LSTM; a name says how a gate starts (C chrono, U uniform, O ordered
-# by cumax) and what is beside it (R refine, M master); F is the fast gate. H is units, N the task's
-# length; "lr × steps 3 of 162": ours of the paper's; "best of 2 rates": each gate's own. A gate
-# *solves* below 5 % of a constant answer's loss, is *stuck* above 95 %. A unit is *extreme* below
-# .1 or above .9. *Area*: mean reward over training.
+# **Letters.** `-` is the plain LSTM; a name says how a gate starts (C chrono, U uniform, O cumax)
+# and what is beside it (R refine, M master); F is the fast gate. H is units, N the task's length;
+# "lr × steps 3 of 162": ours of the paper's; "one rate of 4": we ran one, it four; "best of 2
+# rates": each gate at its better. A gate *solves* below 5 % of a constant's loss, is *stuck* above
+# 95 %. An *extreme* unit: below .1, above .9.
 
 # %%
 found = stored()

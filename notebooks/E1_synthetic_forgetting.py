@@ -240,12 +240,18 @@ pd.DataFrame({(when, g): v for when, by in columns.items() for g, v in by.items(
 # end, inconclusive.
 
 # %%
+stated = "paper" if preset == "laptop" else None
+from_others = [
+    left_of(bench.runs(f"forgetting-{start}", gates=("R",), preset=stated), gates=("R",))["R"]
+    for start in OTHER_STARTS
+]
+solved_from = [below(seeds, 0.05) for seeds in (left["R"], *from_others)]
 bench.claim(
     "G47",
-    holds=all_of(below(left["R"], 0.05), below(-early["-"], -0.95)),
+    holds=all_of(solved_from[0], below(-early["-"], -0.95)),
     ours=f"loss left: R {left['R'].median():.2g} (at 10,000 steps {early['R'].median():.2g}), "
     f"LSTM at 10,000 {early['-'].median():.3g} of the baseline's, later {left['-'].median():.2g}; "
-    "R solves it from one of four starts of the weights",
+    f"from {solved_from.count(True)} of {len(solved_from)} starts of the weights R solves it",
     runs=forgetting.only("R", "-"),
 )
 ratio = shortest("-") / shortest("R")
@@ -281,7 +287,6 @@ bench.claim(
 others = {"split": ("R's two biases 3.511", "R"), "tied": ("LSTM's input bias −6", "-")}
 others |= {"batch-50": ("batch of 50", "-", "R")}
 others |= {start: (f"weights as {start}", "-", "R") for start in OTHER_STARTS}
-stated = "paper" if preset == "laptop" else None
 every = {"as above": forgetting}
 for name, (words, *of_gates) in others.items():
     every[words] = bench.runs(f"forgetting-{name}", gates=of_gates, preset=stated)

@@ -40,7 +40,7 @@
 # escapes (F04). The fast gate saturates doubly exponentially, in a higher order than the sigmoid,
 # and that in a higher one than softsign (F06, F07). In $z$ its gradient is gone soonest; at equal
 # activation it is the largest of all (F08, F16), never above 0.279 (F26). *Imprecise*: the
-# definition's gates, of which none attains its printed [0, 1] (F05).
+# definition asks for all of [0, 1], and no gate attains 0 or 1 (F05).
 
 # %% tags=["parameters"]
 deepest: float = 1e-12  # the smallest distance to saturation, 1 - f, that is looked at

@@ -242,7 +242,7 @@ u = np.geomspace(0.49, 1e-12, 300)
 slow, middle, quick = (Problem().time(gate, u) for gate in three)
 ordered = bool((slow > middle).all() and (middle > quick).all())
 bench.claim("F12", holds=close and ordered,
-            ours="to 1 − f = 0.001, for one step: softsign 3e8, sigmoid 1013, fast 36")  # fmt: skip
+            ours="time to 1 − f = 0.001 (k = 1): softsign 3e8, sigmoid 1013, fast 36")  # fmt: skip
 
 # %% [markdown]
 # **Predicted:** F09 $K\tau u \to 1$ for the sigmoid, within 2 % at $ku = 10^{-3}$, for three $K$.

@@ -30,6 +30,7 @@ from urgates.lab.book.claims import (
 )
 from urgates.lab.book.ledger import CLAIMS, KINDS
 from urgates.lab.experiments import protocol, scale
+from urgates.lab.experiments.images import mastered
 from urgates.lab.jobs import Job
 from urgates.lab.store.runs import Runs, final_loss, solved, steps_to, stuck
 from urgates.lab.train import run_missing, train
@@ -451,9 +452,10 @@ def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
 def test_scale_says_what_differs_from_the_papers_and_how_many_rates_were_tried():
     pmnist, copy = (protocol(task, "laptop") for task in ("pmnist", "copy"))
     assert scale(pmnist) == "H 64 of 512, lr × steps 3 of 162, one rate of 4"
-    assert scale(pmnist, pmnist.sweep) == "H 64 of 512, lr × steps 0.75–12 of 162"
+    assert scale(pmnist, pmnist.sweep) == "H 64 of 512, lr × steps 0.75–12 of 162, 3 rates"
     said = "H 64 of 256, N 200 of 500, lr × steps 100–200 of 100, best of 2 rates"
-    assert scale(copy, copy.sweep) == said
+    assert scale(copy, copy.sweep, (2, 2)) == said
+    assert scale(pmnist, (8e-3,), (2, 5)).endswith("12 of 162, best of 2 to 5 rates")
     assert scale(protocol("copy", "paper")) == ""
 
 
@@ -509,9 +511,20 @@ def test_runs_at_one_rate_of_a_sweep(checkout):
     runs = Bench("31", preset="smoke").runs("copy", gates=("UR",), rates=rates)
     assert sorted(runs.info.lr) == sorted(rates) and runs.complete == {"UR": [1]}
     assert set(runs.at(1e-2).frame.lr) == {1e-2} and len(runs.at(1e-2).paths) == 1
+    assert runs.at(1e-2).tried == {}  # asked for, not chosen
+    assert runs.at({"UR": 1e-2}).only("UR").tried == {"UR": 2}
     partly = Bench("31", preset="smoke").runs("copy", gates=("UR",))
     wider = Runs(partly.folder, TINY, "lstm", (1,), ("UR",), rates=(*rates, 0.1))
     assert wider.complete == {"UR": []}  # a seed counts when it has trained at every rate
+
+
+def test_a_task_that_is_for_some_gates_leaves_out_the_others(checkout, capsys):
+    assert [mastered(gate) for gate in ("OM", "CM", "UR", "-")] == [True, True, False, False]
+    bench = Bench("31", preset="laptop", gates="UR,CM")
+    assert bench.runs("copy", where=mastered).read == ("CM",)
+    assert capsys.readouterr().out.startswith("no stored runs of copy")
+    runs = Bench("31", preset="laptop", gates="UR").runs("copy", where=mastered)
+    assert runs.read == () and capsys.readouterr().out == ""  # none of them was asked for
 
 
 def test_a_filter_of_gates_cannot_decide_claims_about_others(checkout, monkeypatch):

@@ -102,6 +102,7 @@ class Bench:
         rates: Iterable[float] | None = None,
         of: str | None = None,
         preset: str | None = None,
+        where: Callable[[str], bool] | None = None,
     ) -> Runs:
         """The stored runs of a task; at smoke, or to recompute, train what is missing first.
 
@@ -111,10 +112,13 @@ class Bench:
             of: another notebook, whose runs are read (trained at this preset, or else the stored)
                 and never trained here.
             preset: another preset, whose stored runs are read and never trained here.
+            where: which of those gates the task is for, all if not given.
         """
         p = self.protocol(task) if preset is None else experiments.protocol(task, preset)
         wanted, seeds = tuple(gates or p.gates), range(1, (self.seeds or p.seeds) + 1)
         gates = self.gates or wanted
+        if where is not None:
+            wanted, gates = (tuple(filter(where, names)) for names in (wanted, gates))
         folder = self._folder(of, preset)
         if self.trains and of is preset is None:
             run_missing(
@@ -125,7 +129,7 @@ class Bench:
                 progress=self.recompute,
             )
         runs = Runs(folder, p, cell, seeds, dict.fromkeys(wanted + gates), gates, rates)
-        if not runs:
+        if gates and not runs:
             print(
                 f"no stored runs of {task} ({cell}) at {p.preset}; this trains them: "
                 f"urgates run {of or self.notebook} --preset {p.preset} --recompute"
@@ -224,8 +228,11 @@ class Bench:
         else:
             word = verdict(claim.kind, holds, several(runs)[0].protocol.preset, completed(runs))
             evidence = provenance(runs)
-            groups = filter(None, several(runs))
-            sizes = (experiments.scale(group.protocol, group.rates) for group in groups)
+            sizes = (
+                experiments.scale(group.protocol, set(group.info.lr), group.tried.values())
+                for group in several(runs)
+                if group
+            )
             evidence["scale"] = "; ".join(filter(None, dict.fromkeys(sizes)))
         self._claims[name] = {"verdict": word, "ours": ours, "notebook": self.notebook, **evidence}
         self.out.mkdir(parents=True, exist_ok=True)

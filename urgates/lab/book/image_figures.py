@@ -35,11 +35,12 @@ def learning(
         guessing: draw the level of one class in ten.
     """
     fig, axes = subplots(1, 2, size=(9.6, 4), sharey=True)
-    frame = pd.concat([group.frame for group in several(runs)])
+    groups = several(runs)
+    frame = pd.concat([group.frame for group in groups if group] or [groups[0].frame])
     plotted = figures.accuracy_curves(axes, at_best_rate(frame, table))
     for ax in axes if guessing else ():
         level(ax, 0.1, "guessing")
-    read = [gate for group in several(runs) for gate in group.read]
+    read = [gate for group in groups for gate in group.read]
     legend(fig, read if gates is None else gates)
     return fig, plotted
 

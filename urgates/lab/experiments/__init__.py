@@ -54,10 +54,11 @@ def protocol(task: str, preset: str) -> Protocol:
     return PROTOCOLS[task, preset]
 
 
-def scale(protocol: Protocol, rates: Iterable[float] = ()) -> str:
+def scale(protocol: Protocol, rates: Iterable[float] = (), tried: Iterable[int] = ()) -> str:
     """Its size beside the paper's, where they differ: text, units, task length, lr × steps, rates.
 
-    `rates` are the learning rates it was run at, if not its own.
+    `rates` are the learning rates it was run at, if not its own, `tried` from how many each gate's
+    was chosen.
     """
     task, own = protocol.task.partition("-")[0], sorted(rates) or [protocol.lr]
     fulls = ((name, "paper") for name in (protocol.task, STANDS_FOR.get(task, task)))
@@ -72,10 +73,13 @@ def scale(protocol: Protocol, rates: Iterable[float] = ()) -> str:
         if ours != [theirs]:
             span = "–".join(dict.fromkeys(f"{size:.4g}" for size in (ours[0], ours[-1])))
             text.append(f"{name} {span} of {theirs:.4g}")
-    if full.sweep and len(own) == 1:
+    few, many = min(tried := sorted(tried) or [0]), max(tried)
+    if many > 1:
+        text.append(f"best of {many} rates" if few == many else f"best of {few} to {many} rates")
+    elif len(own) > 1:
+        text.append(f"{len(own)} rates")
+    elif full.sweep:
         text.append(f"one rate of {len(full.sweep)}")
-    elif protocol.sweep and not full.sweep:
-        text.append(f"best of {len(protocol.sweep)} rates")
     return ", ".join(text)
 
 

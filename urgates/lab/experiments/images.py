@@ -3,10 +3,12 @@
 Accuracies are per cent of the images: Table 2's best run, Fig. 5's best stable rate, divergence.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
-from urgates.gates import GATES
+from urgates.gates import gate as find_gate
 from urgates.lab.experiments.rows import LAPTOP, OPEN, SMALL, THREE_WAYS, row, started, with_options
 from urgates.lab.store.runs import Runs
 from urgates.starts import WEIGHT_INITS
@@ -71,10 +73,9 @@ _THREE_GATES = {
     "gates": (("-", "U", "UR"), "our choice: nine would take too long on a laptop"),
     "keep_models": True,
 }
-_MASTERS = ("OM", "UM")
-_NO_MASTERS = {"gates": (tuple(g for g in GATES if g not in _MASTERS), "the others: -downsize2")}
+_NO_MASTERS = {"gates": (("-", "C", "O", "U", "R", "OR", "UR"), "those without master gates")}
 _MORE_MASTERS = {
-    "gates": (_MASTERS, "those with master gates"),
+    "gates": (("OM", "UM"), "those with master gates"),
     "downsize": (2, "our choice: at 64 units 32 of a master gate, as in the paper (512 / 16)"),
 }
 _TABLE_3 = (
@@ -168,6 +169,11 @@ ROWS = (
 KNEW, FORGOT = 0.4, 0.2  # training accuracy that a collapsed run once had, and then fell below
 
 
+def mastered(gate: str) -> bool:
+    """Whether a gate has a master gate beside its main one."""
+    return find_gate(gate).auxiliary == "master"
+
+
 def accuracies(runs: Runs) -> pd.DataFrame:
     """One row per run: cell, gate, lr, seed, status, `valid`, `test`, `final` [%] and `diverged`.
 
@@ -194,6 +200,13 @@ def accuracies(runs: Runs) -> pd.DataFrame:
     table["final"] = [last.get(key, float("nan")) for key in runs_in_order]
     fallen = pd.Series([collapsed.get(key, False) for key in runs_in_order], table.index, bool)
     table["diverged"] = fallen | (table.status == "diverged")
+    return table
+
+
+def instead(table: pd.DataFrame, others: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """A table of `accuracies` in which other tables' gates stand for those of the same name."""
+    for other in others:
+        table = pd.concat([table[~table.gate.isin(other.gate)], other])
     return table
 
 

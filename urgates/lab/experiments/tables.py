@@ -35,11 +35,11 @@ class Part:
         rows = filter(None, (_row(task, preset) for task in self.tasks))
         return [self.job(p, gate, range(1, p.seeds + 1)) for p in rows for gate in p.gates]
 
-    def job(self, protocol: Protocol, gate: str, seeds: Iterable[int], **how) -> Job:
-        """One of a gate, at the rates of the protocol's preset; `how` goes to it."""
-        rates = protocol.sweep if self.rates == "swept" else self.rates
-        rates = rates if protocol.preset == self.at else ()
-        return Job(protocol, self.cell, gate, seeds, rates, **how)
+    def job(self, protocol: Protocol, gate: str, seeds: Iterable[int], rates=(), **how) -> Job:
+        """One of a gate, at these rates, or those of the protocol's preset; `how` goes to it."""
+        own = protocol.sweep if self.rates == "swept" else self.rates
+        own = own if protocol.preset == self.at else ()
+        return Job(protocol, self.cell, gate, seeds, rates or own, **how)
 
 
 def _row(task: str, preset: str) -> Protocol | None:

@@ -26,7 +26,8 @@ class Runs:
     """The stored runs of one task and cell; empty (and false) if there are none.
 
     `gates` are those that claims are about, `paths` the CSVs of those that were read and exist;
-    `rates` are the learning rates, of all gates or by gate, the protocol's only if not given.
+    `rates` are the learning rates, of all gates or by gate, the protocol's only if not given;
+    `tried` is, by gate, from how many its own was chosen, empty if none was.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Runs:
         gates: Iterable[str],
         read: Iterable[str] | None = None,
         rates: Iterable[float] | Mapping[str, Iterable[float]] | None = None,
+        tried: Mapping[str, int] | None = None,
     ):
         self.folder, self.protocol, self.cell = Path(folder), protocol, cell
         self.seeds, self.gates = tuple(seeds), tuple(gates)
         self.read = self.gates if read is None else tuple(read)
+        self.tried = dict(tried or {})
         by_gate = isinstance(rates, Mapping)
         self._rates = {
             g: tuple((rates.get(g) if by_gate else rates) or (protocol.lr,))
@@ -65,12 +68,17 @@ class Runs:
     def only(self, *gates: str) -> Runs:
         """The runs of these gates: what a claim about them needs, and no more."""
         read = [gate for gate in gates if gate in self.read]
-        return Runs(self.folder, self.protocol, self.cell, self.seeds, gates, read, self._rates)
+        tried = {gate: n for gate, n in self.tried.items() if gate in read}
+        own = self.folder, self.protocol, self.cell, self.seeds
+        return Runs(*own, gates, read, self._rates, tried)
 
     def at(self, rate: float | Mapping[str, float]) -> Runs:
-        """The runs at this learning rate, or at that of each gate."""
-        rates = {g: (rate[g] if isinstance(rate, Mapping) else rate,) for g in self._rates}
-        return Runs(self.folder, self.protocol, self.cell, self.seeds, self.gates, self.read, rates)
+        """The runs at this learning rate, or at the one that was chosen for each gate."""
+        chosen = isinstance(rate, Mapping)
+        rates = {g: (rate[g] if chosen else rate,) for g in self._rates}
+        tried = self.info.groupby("gate").lr.nunique().to_dict() if chosen else {}
+        own = self.folder, self.protocol, self.cell, self.seeds
+        return Runs(*own, self.gates, self.read, rates, tried)
 
     @cached_property
     def _records(self) -> list[dict]:
