@@ -24,9 +24,9 @@
 # **Does what helps an LSTM also help a GRU, at what cost in parameters, and what remains of
 # Table 2's sentences?**
 #
-# [Decided here](40_scoreboard.ipynb): **confirmed** G52T, G53T-C, G54T, G55T, G57T, G58T;
-# **contradicted** G53T-O; **imprecise** G56T; **seen** G58; **not seen at this scale** G55;
-# **inconclusive** G52, G53, G57; **not testable here** G56.
+# [Decided here](40_scoreboard.ipynb): **confirmed** G52T, G54T, G55T, G57T, G58T; **imprecise**
+# G53T, G56T; **seen** G58; **not seen at this scale** G55; **inconclusive** G52, G53, G57; **not
+# testable here** G56.
 #
 # Covers: Table 2
 #
