@@ -37,9 +37,9 @@
 # %% [markdown]
 # **In short.** *Imprecise*, by the paper's own Table 2: one variant in one row does not improve on
 # the LSTM (G49T). After five epochs of permuted MNIST, one seed at its best of two to five rates,
-# the LSTM is at 83.5 %, O at 86.6, all others at 89; after 1,500 steps at one rate six of the eight
-# were *below* it. *Inconclusive*, for want of seeds: whether the LSTM is worse than all others
-# (G49), and whether UR is best (G50).
+# the LSTM is at 83.5 %, O at 86.6, all others at 88 to 90; after 1,500 steps at one rate six of
+# eight were *below* it. *Inconclusive*, for want of seeds: whether the LSTM is worse than all
+# others (G49), and whether UR is best (G50).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
