@@ -41,9 +41,8 @@
 # **In short.** *Seen*: gates rank alike on GRU and LSTM (G58). *Inconclusive*: refine gates are
 # above master gates in four pairs of six, seeds overlap in two (G52); uniform starts, UR among the
 # best (G53, G57). *Not seen at this scale*: that chrono is worst (G55); on sCIFAR it is among the
-# best. Of Table 2's own numbers the same sentences are *confirmed*, but for two, *imprecise*: U's
-# starts are better than chrono, not than ordered gates (G53T), and UR may not be the only stable
-# GRU (G56T).
+# best. Of Table 2 these sentences are *confirmed*, but for two, *imprecise*: U's starts are better
+# than chrono, not than ordered gates (G53T); UR may not be the only stable GRU (G56T).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper

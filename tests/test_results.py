@@ -29,7 +29,7 @@ from urgates.lab.book.claims import (
     verdict,
 )
 from urgates.lab.book.ledger import CLAIMS, KINDS
-from urgates.lab.experiments import protocol, scale
+from urgates.lab.experiments import protocol
 from urgates.lab.experiments.images import mastered
 from urgates.lab.jobs import Job
 from urgates.lab.store.runs import Runs, final_loss, solved, steps_to, stuck
@@ -447,16 +447,6 @@ def test_laptop_reads_committed_runs_only(checkout, capsys, monkeypatch):
     bench.claim("G77", True, "of Adding nothing", runs=[runs.only("-"), bench.runs("adding")])
     kept = json.loads((bench.out / "claims.json").read_text())
     assert kept["G77"]["scale"] == kept["G34"]["scale"] and "of 256" in kept["G77"]["scale"]
-
-
-def test_scale_says_what_differs_from_the_papers_and_how_many_rates_were_tried():
-    pmnist, copy = (protocol(task, "laptop") for task in ("pmnist", "copy"))
-    assert scale(pmnist) == "H 64 of 512, lr × steps 3 of 162, one rate of 4"
-    assert scale(pmnist, pmnist.sweep) == "H 64 of 512, lr × steps 0.75–12 of 162, 3 rates"
-    said = "H 64 of 256, N 200 of 500, lr × steps 100–200 of 100, best of 2 rates"
-    assert scale(copy, copy.sweep, (2, 2)) == said
-    assert scale(pmnist, (8e-3,), (2, 5)).endswith("12 of 162, best of 2 to 5 rates")
-    assert scale(protocol("copy", "paper")) == ""
 
 
 def test_what_was_not_measured_says_so():

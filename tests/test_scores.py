@@ -154,9 +154,17 @@ def test_other_choices_stand_side_by_side_each_at_its_best_rate(tmp_path, table)
 def test_a_size_says_every_rate_that_it_was_run_at():
     p = protocol("copy", "laptop")
     both = "H 64 of 256, N 200 of 500, lr × steps 100–200 of 100"
-    assert scale(p, reversed(p.sweep)) == both
+    assert scale(p, reversed(p.sweep)) == f"{both}, 2 rates"
+    assert scale(p, p.sweep, tried=(2, 2)) == f"{both}, best of 2 rates"
     assert scale(p) == "H 64 of 256, N 200 of 500"
     assert scale(p, p.sweep[1:]).endswith(", lr × steps 200 of 100")
+    assert scale(protocol("copy", "paper")) == ""
+
+
+def test_a_size_says_how_many_rates_were_tried_where_the_paper_tried_several():
+    p = protocol("pmnist", "laptop")
+    assert scale(p) == "H 64 of 512, lr × steps 3 of 162, one rate of 4"
+    assert scale(p, (8e-3,), tried=(2, 5)).endswith("12 of 162, best of 2 to 5 rates")
 
 
 def test_runs_that_go_on_are_compared_where_all_of_a_gate_have_come(tmp_path):
