@@ -41,7 +41,7 @@ _NOTEBOOKS = {
     **dict.fromkeys(("passive*", "active*"), "34_reinforcement_learning"),
     **{f"{category}*": "E3_program_execution" for category in programs.CATEGORIES},
     "farthest*": "E3_program_execution",
-}  # by task, of LSTMs unless the task names another cell
+}  # by task, the first that fits, of LSTMs unless the task names another cell
 
 
 def protocol(task: str, preset: str) -> Protocol:
@@ -73,9 +73,10 @@ def scale(protocol: Protocol, rates: Iterable[float] = (), tried: Iterable[int] 
         if ours != [theirs]:
             span = "–".join(dict.fromkeys(f"{size:.4g}" for size in (ours[0], ours[-1])))
             text.append(f"{name} {span} of {theirs:.4g}")
-    few, many = min(tried := sorted(tried) or [0]), max(tried)
-    if many > 1:
-        text.append(f"best of {many} rates" if few == many else f"best of {few} to {many} rates")
+    numbers = sorted(set(tried))
+    if numbers and numbers[-1] > 1:
+        span = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
+        text.append(f"best of {span} rates")
     elif len(own) > 1:
         text.append(f"{len(own)} rates")
     elif full.sweep:

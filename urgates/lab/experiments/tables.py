@@ -35,7 +35,14 @@ class Part:
         rows = filter(None, (_row(task, preset) for task in self.tasks))
         return [self.job(p, gate, range(1, p.seeds + 1)) for p in rows for gate in p.gates]
 
-    def job(self, protocol: Protocol, gate: str, seeds: Iterable[int], rates=(), **how) -> Job:
+    def job(
+        self,
+        protocol: Protocol,
+        gate: str,
+        seeds: Iterable[int],
+        rates: Iterable[float] = (),
+        **how,
+    ) -> Job:
         """One of a gate, at these rates, or those of the protocol's preset; `how` goes to it."""
         own = protocol.sweep if self.rates == "swept" else self.rates
         own = own if protocol.preset == self.at else ()
