@@ -37,7 +37,7 @@
 # %% [markdown]
 # **In short.** *Imprecise*, by the paper's own Table 2: one variant in one row does not improve on
 # the LSTM (G49T). After five epochs of permuted MNIST, at best rates, UR's seeds are at 89 to 90 %,
-# R's at 87 to 89, the LSTM's at 83 to 85; of one seed each, O at 86.6, the others at 88 to 90.
+# R's at 87 to 89, the LSTM's at 83 to 85; of one seed, O at 86.6, the others at 88 to 90.
 # After 1,500 steps at one rate six of eight were *below* the LSTM. *Inconclusive*, for want of
 # seeds: whether it is worse than all others (G49), UR best (G50).
 
