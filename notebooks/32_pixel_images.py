@@ -331,10 +331,12 @@ for runs in swept:
 five_epochs.reindex(pmnist.gates).round({"valid": 1, "test": 1}) if swept else None
 
 # %% tags=["hide-input"]
+from urgates.gates import gate as find_gate
+
 if any(swept):
     drawn = [g for g in pmnist.gates if g in five_epochs.index]
     tried = pd.concat([accuracies(runs) for runs in swept if runs])
-    beside = tried.gate.isin(["R", "OM", "UM", "OR", "UR"])
+    beside = tried.gate.map(lambda g: find_gate(g).auxiliary is not None)
     panels = {"one gate": tried[~beside], "a refine or master gate beside it": tried[beside]}
     fig, data = image_figures.by_rate(panels, swept[0].rates, drawn)
     bench.save(fig, "rates", data=data, paper="D.2, reduced scale", runs=swept)
