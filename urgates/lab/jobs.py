@@ -8,10 +8,12 @@ only place where file names are written and read.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from urgates.checks import refusal
-from urgates.lab.protocol import Protocol
+from urgates.gates import gate as find_gate
+from urgates.lab.protocol import Protocol, digest
 
 _STEM = re.compile(
     r"(?P<task>[^_]+)_(?P<cell>[^_]+)_(?P<gate>[^_]+)_(?P<preset>[^_]+)"
@@ -108,6 +110,16 @@ class Job:
     def at(self, rate: float | None) -> Protocol:
         """The protocol of a model at this rate (None: its own)."""
         return self.protocol if rate is None else replace(self.protocol, lr=rate)
+
+    def fits(self, record: Mapping, rate: float | None) -> bool:
+        """Whether a run's record is of this job's protocol, at this rate (None: its own).
+
+        How many units share a master gate is no part of a gate without master gates.
+        """
+        numbers = self.at(rate).numbers
+        if find_gate(self.gate).auxiliary != "master":
+            numbers["downsize"] = record["protocol"]["downsize"]
+        return record["digest"] == digest(numbers)
 
     def _key(self, seeds: tuple[int, ...], rates: tuple[float, ...]) -> RunKey:
         p = self.protocol

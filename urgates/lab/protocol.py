@@ -98,8 +98,7 @@ class Protocol:
     @property
     def digest(self) -> str:
         """Eight hex digits that change whenever a run's numbers may change."""
-        text = json.dumps(self.numbers, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest(self.numbers)
 
     def _repr_markdown_(self) -> str:
         rows = [f"**{self.task}** at `{self.preset}`\n", "| | value | source |", "|---|---|---|"]
@@ -111,3 +110,9 @@ class Protocol:
                 value = ", ".join(str(entry) for entry in value)
             rows.append(f"| {name} | {value} | {self.source[name]} |")
         return "\n".join(rows)
+
+
+def digest(numbers: Mapping) -> str:
+    """Eight hex digits of a protocol's numbers."""
+    text = json.dumps(numbers, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -202,7 +202,7 @@ def survey(job: Job, folder: Path) -> Stored:
     stale = [
         record["digest"]
         for key, record in found
-        if record["digest"] != job.at(record["protocol"]["lr"] if key.rates else None).digest
+        if not job.fits(record, record["protocol"]["lr"] if key.rates else None)
     ]
     done = {(r["protocol"]["lr"], r["seed"]) for _, r in found if r["status"] in COMPLETE}
     kinds = ("", ".prev")

@@ -25,11 +25,12 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
 _NOTEBOOKS = {
     **dict.fromkeys(("copy", "adding", "*-short"), "31_synthetic_memory"),
     **dict.fromkeys(("copy-tmax*", "copy-forget*"), "31_synthetic_memory"),
+    **dict.fromkeys(("copy-downsize*", "adding-downsize*"), "31_synthetic_memory"),
     **{f"copy-{start}": "32d_open_choices" for start in OTHER_STARTS},
     **{f"pmnist-{start}": "32d_open_choices" for start in WEIGHT_INITS},
     **dict.fromkeys(("pmnist-mean-logits", "pmnist-all-steps"), "32d_open_choices"),
     "pmnist-swept*": "32_pixel_images",
-    "*-downsize2": "32b_gru",
+    "*-downsize16": "32b_gru",
     "[ps]mnist": "32_pixel_images",
     "scifar": "32a_sequential_cifar",
     **dict.fromkeys(("*-wide", "*-zoneout"), "32c_zoneout"),

@@ -9,7 +9,16 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from urgates.lab.experiments.rows import LAPTOP, OPEN, OTHER_STARTS, SMALL, THREE_WAYS, row, started
+from urgates.lab.experiments.rows import (
+    FEW_MASTERS,
+    LAPTOP,
+    OPEN,
+    OTHER_STARTS,
+    SMALL,
+    THREE_WAYS,
+    row,
+    started,
+)
 from urgates.lab.store.runs import Runs, final_loss, smoothed, solved, steps_to, stuck
 
 _SYNTHETIC = (
@@ -30,9 +39,11 @@ _ADDING = _SYNTHETIC | {
     "task_options": ({"length": 2000}, "Fig. 3"),
     "steps": (20_000, "Fig. 3, axis"),
 }
+_SIXTEEN = (4, "our choice: at 64 units 16 of a master gate, as in the paper (256 / 16)")
 _COPY_200 = _SYNTHETIC | {
     "task_options": ({"length": 200}, "our choice: at least the paper's two steps a unit"),
     "hidden": 64,
+    "downsize": _SIXTEEN,
     "steps": 20_000,
     "lr": (5e-3, "our choice: lr × steps as the paper's"),
     "sweep": ((5e-3, 1e-2), "our choice: each gate counts at the better of both"),
@@ -40,6 +51,7 @@ _COPY_200 = _SYNTHETIC | {
 _ADDING_500 = _SYNTHETIC | {
     "task_options": ({"length": 500}, "our choice: the paper's eight steps a unit"),
     "hidden": 64,
+    "downsize": _SIXTEEN,
     "steps": 10_000,
     "lr": (2e-3, "our choice: lr × steps as the paper's"),
     "sweep": ((2e-3, 8e-3), "our choice: each gate counts at the better of both"),
@@ -64,6 +76,10 @@ ROWS = (
         *("copy-tmax102", "laptop", _COPY_200),
         gates=(("C",), "the only one with a T_max"),
         t_max=(102, "the paper's share of N: 256 / 500 × 200"),
+    ),
+    *(
+        row(f"{task}-downsize16", "laptop", family | FEW_MASTERS)
+        for task, family in (("copy", _COPY_200), ("adding", _ADDING_500))
     ),
     *(
         row(

@@ -51,6 +51,10 @@ OPEN = {  # what the paper leaves open and results depend on: 32d and E1 measure
 THREE_WAYS = OPEN | {
     "gates": (("-", "R", "UR"), "our choice: the vanilla LSTM, and the two that claims turn on")
 }
+FEW_MASTERS = {
+    "gates": (("OM", "UM"), "those with master gates"),
+    "downsize": (16, "D: at 64 units 4 of a master gate, where the paper's networks have more"),
+}
 OTHER_STARTS = tuple(start for start in WEIGHT_INITS if start != OPEN["weight_init"][0])
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -84,11 +83,11 @@ class Runs:
     def _records(self) -> list[dict]:
         records = [read_record(path.with_suffix(".json")) for path in self.paths]
         for path, record in zip(self.paths, records, strict=True):
-            expected = replace(self.protocol, lr=record["protocol"]["lr"]).digest
-            if record["digest"] != expected:
+            job, rate = Job(self.protocol, self.cell, record["gate"]), record["protocol"]["lr"]
+            if not job.fits(record, rate):
                 raise ValueError(
-                    f"{path} was trained under protocol {record['digest']}, not {expected}: "
-                    "train it again, or move it away"
+                    f"{path} was trained under protocol {record['digest']}, not "
+                    f"{job.at(rate).digest}: train it again, or move it away"
                 )
         return records
 

@@ -81,9 +81,9 @@ def read_model(folder: Path, job: Job) -> dict[str, Tensor]:
     path, record = model_path(folder, key), Path(folder) / f"{key.stem}.json"
     if not (record.exists() and read_record(record)["status"] in COMPLETE and path.exists()):
         raise ValueError(f"{path} is missing: train {key.stem}")
-    digest = read_record(record)["digest"]
-    if digest != job.protocol.digest:
-        raise ValueError(f"{path} is of protocol {digest}, not {job.protocol.digest}")
+    found = read_record(record)
+    if not job.fits(found, None):
+        raise ValueError(f"{path} is of protocol {found['digest']}, not {job.protocol.digest}")
     return load_file(path)
 
 
