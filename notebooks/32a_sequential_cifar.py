@@ -81,9 +81,8 @@ p
 # drawn once, validates.
 #
 # **Deviation D45.** Preset `laptop` stops after the steps above, which is 1.7 of the paper's 100
-# epochs, with an eighth of its hidden units, and of OM's and UM's master units
-# ([32b](32b_gru.ipynb)). **Its accuracies are no reproduction of Table 2.** They tell which gates
-# get off the ground.
+# epochs, with an eighth of its hidden units. **Its accuracies are no reproduction of Table
+# 2.** They tell which gates get off the ground.
 
 # %% [markdown]
 # ## What the paper claims

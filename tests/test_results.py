@@ -30,8 +30,7 @@ from urgates.lab.book.claims import (
 )
 from urgates.lab.book.ledger import CLAIMS, KINDS
 from urgates.lab.experiments import protocol
-from urgates.lab.experiments.images import mastered
-from urgates.lab.jobs import Job
+from urgates.lab.jobs import Job, mastered
 from urgates.lab.store.runs import Runs, final_loss, solved, steps_to, stuck
 from urgates.lab.train import run_missing, train
 

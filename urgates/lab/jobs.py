@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from urgates.checks import refusal
+from urgates.gates import Gate
 from urgates.gates import gate as find_gate
 from urgates.lab.protocol import Protocol, digest
 
@@ -56,6 +57,11 @@ class RunKey:
         """The key of the model that `Job.members` calls so."""
         seed, _, rate = str(text).partition(" at ")
         return replace(self, seeds=(int(seed),), rates=(float(rate),) if rate else ())
+
+
+def mastered(gate: str | Gate) -> bool:
+    """Whether a gate has a master gate beside its main one."""
+    return find_gate(gate).auxiliary == "master"
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Job:
         How many units share a master gate is no part of a gate without master gates.
         """
         numbers = self.at(rate).numbers
-        if find_gate(self.gate).auxiliary != "master":
+        if not mastered(self.gate):
             numbers["downsize"] = record["protocol"]["downsize"]
         return record["digest"] == digest(numbers)
 
