@@ -246,5 +246,15 @@ def test_a_run_of_another_protocol_is_refused_by_name(folder):
 def test_every_committed_run_is_of_the_protocol_it_is_read_under():
     for path in sorted(ROOT.glob("figures/*/runs/*.json")):
         record = read_record(path)
-        p = protocol(record["task"], record["preset"])
-        assert replace(p, lr=record["protocol"]["lr"]).digest == record["digest"], path
+        p, rate = protocol(record["task"], record["preset"]), record["protocol"]["lr"]
+        assert Job(p, record["cell"], record["gate"]).fits(record, rate), path
+
+
+@pytest.mark.parametrize("gate, counts", [("-", False), ("UR", False), ("OM", True), ("CM", True)])
+def test_units_that_share_a_master_gate_count_for_gates_that_have_one(gate, counts):
+    run, now = (replace(kills.TINY, downsize=n) for n in (8, 4))
+    record = {"digest": replace(run, lr=0.1).digest, "protocol": replace(run, lr=0.1).numbers}
+    assert Job(run, "lstm", gate).fits(record, 0.1)
+    assert Job(now, "lstm", gate).fits(record, 0.1) != counts
+    assert not Job(now, "lstm", gate).fits(record, None)  # at another rate
+    assert not Job(replace(now, hidden=16), "lstm", gate).fits(record, 0.1)
