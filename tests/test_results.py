@@ -67,7 +67,7 @@ def store(folder: Path, gate: str, seed: int, losses, status="finished", preset=
     record = {"task": "copy", "cell": "lstm", "gate": gate, "preset": preset, "seed": seed}
     record |= {"status": status, "digest": (p or TINY).digest, "device": "CPU"}
     record |= {"commit": "abc"}
-    record |= {"wall_seconds": 1.0, "stack": [seed], "protocol": {"lr": TINY.lr}}
+    record |= {"wall_seconds": 1.0, "stack": [seed], "protocol": (p or TINY).numbers}
     record["probes"] = {"before": units, "after": units}
     stem.with_suffix(".json").write_text(json.dumps(record))
 

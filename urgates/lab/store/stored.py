@@ -31,7 +31,7 @@ def read_record(path: Path) -> dict:
     """
     path = Path(path)
     record = read_json(path, _RECORD)
-    check_keys(record["protocol"], {"lr": float}, f"{path}: protocol")
+    check_keys(record["protocol"], {"lr": float, "downsize": int}, f"{path}: protocol")
     csv = path.with_suffix(".csv")
     if record["status"] not in ("partial", *COMPLETE):
         raise ValueError(f"{path} is damaged: 'status' is {record['status']!r:.40}")
