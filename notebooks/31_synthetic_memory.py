@@ -262,6 +262,7 @@ on_copy.round(3)
 # $N = 60$ (batch 32, torch's start of the weights, R with a forget bias of 1). There chrono's
 # $T_{max} = 64$ happens to be about the delay:
 
+
 # %%
 def also(task, name):
     """How another protocol's runs ended, of the gates that it is for."""
