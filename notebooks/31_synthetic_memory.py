@@ -273,6 +273,7 @@ def also(task, name):
 if preset == "laptop":
     names = {"copy-tmax102": "{}, T_max 102", "copy-forget1": "{}, forget bias 1"}
     names["copy-downsize16"] = "{}, 4 master units"
+    names["copy-forget1-downsize16"] = "{}, 4 master units, forget bias 1"
     other = [also(task, name) for task, name in names.items()]
     display(pd.concat([on_copy.drop(columns="paper"), *other]).round(3))
     shorter = outcomes(bench.runs("copy-short"))

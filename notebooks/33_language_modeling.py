@@ -210,8 +210,8 @@ bench.protocol(name)
 
 # %% [markdown]
 # **Deviation D53.** The last of OM's master gates is always 1, and the input's always 0: its chunk
-# of units never learns anything. With $C = 32$ that is one unit in 96 of the paper's 3,072, and one
-# in four here.
+# of units never learns anything. With $C = 32$ that is one unit in 96 of the paper's 3,072, and
+# would be one in four of our 128. So preset `laptop` has $C = 2$, one in 64.
 
 # %% [markdown]
 # **Deviation D52.** Preset `smoke` reads scikit-learn's descriptions of its data sets, so that it

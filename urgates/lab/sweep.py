@@ -217,7 +217,7 @@ QUEUE: list[Training] = [
     *each("copy", "laptop", "- UR R U C OM O UM OR"),
     *each("adding", "laptop", "- UR R U C OM O UM OR"),
     *each("copy-tmax102", "laptop", "C"),
-    *each("copy-forget1", "laptop", "R OM UM"),
+    *each("copy-forget1", "laptop", "R"),
     *each("forgetting", "paper", "R - UR", _FIVE),
     *each("forgetting-split", "paper", "R", _FIVE),
     *each("forgetting-tied", "paper", "-", _FIVE),
