@@ -35,11 +35,11 @@
 # | paper | the paper's own sizes | a GPU |
 
 # %% [markdown]
-# **In short.** *Imprecise*, by the paper's own Table 2: one variant in one row does not improve on
-# the LSTM (G49T). After five epochs of permuted MNIST, at best rates, UR's seeds are at 89 to 90 %,
-# R's at 87 to 89, the LSTM's at 83 to 85; of one seed, O at 86.6, the others at 88 to 90.
-# After 1,500 steps at one rate six of eight were *below* the LSTM. *Inconclusive*, for want of
-# seeds: whether it is worse than all others (G49), UR best (G50).
+# **In short.** *Seen*: the LSTM is worse than all others (G49); after five epochs of permuted MNIST,
+# each gate at its best rate, its seeds are at 83 to 85 %, theirs at 86 to 91. After 1,500 steps at
+# one rate six of eight were *below* it. *Inconclusive*: whether UR is best (G50); its median is
+# level with OR's, seeds overlap. *Imprecise*, by the paper's own Table 2: one variant in one row
+# does not improve on the LSTM (G49T).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -334,8 +334,8 @@ if swept and preset != "paper":
     bench.save(fig, "best_rates", data=plotted, paper="Fig. 5a, reduced scale", runs=at_best)
 
 # %% [markdown]
-# Of D.2's rates the LSTM and UR tried all, the others so far the highest; best is 8e-3, beyond
-# them, for each gate, so with 64 units the best may lie higher still.
+# Of D.2's rates OM and UM tried so far the highest, the others all; best is 8e-3, beyond them, for
+# each gate, so with 64 units the best may lie higher still.
 #
 # ## The verdict
 #
