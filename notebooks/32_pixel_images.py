@@ -23,7 +23,7 @@
 #
 # **Can a network name a digit that it reads one pixel at a time, even in a scrambled order?**
 #
-# [Decided here](40_scoreboard.ipynb): **imprecise** G49T; **inconclusive** G50, G49.
+# [Decided here](40_scoreboard.ipynb): **imprecise** G49T; **seen** G49; **inconclusive** G50.
 #
 # Covers: Table 2; Fig. 5a
 #
