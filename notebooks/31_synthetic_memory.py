@@ -39,11 +39,11 @@
 # | paper | the paper's own sizes | a GPU |
 
 # %% [markdown]
-# **In short.** *Seen*: on Copy the LSTM and UM stay at the baseline (G34, G35-UM), U falls far
-# behind UR (G33), whose units move to the extremes (G42); on Adding refined gates are fastest
-# (G39). *Not seen at this scale*: UR leaves an eighth of Copy's loss (G32-UR), R moves (G36), the
-# LSTM solves Adding at a higher rate (G38, G77). *Inconclusive*: whether OR solves Copy (G32-OR).
-# At the paper's size, few seeds: OR and C solve Copy, UR leaves .06 to .49 of it, -, R, OM, UM all.
+# **In short.** *Seen*: on Copy the LSTM stays at the baseline (G34), U falls behind UR (G33), whose
+# units move to extremes (G42); on Adding refined gates are fastest (G39). *Not seen at this scale*:
+# UR leaves an eighth of Copy's loss (G32-UR), R and OM move (G36, G35-OM), the LSTM solves Adding
+# at a higher rate (G38, G77). *Inconclusive*: OR solving Copy (G32-OR), UM staying (G35-UM). At the
+# paper's size, few seeds: OR and C solve Copy, UR leaves .06 to .49 of it, -, R, OM, UM all.
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
@@ -283,8 +283,9 @@ if preset == "laptop":
 # Whether R is stuck hangs on the rate and on what the paper leaves open: at the first rate, whose
 # product with the steps is the paper's, two of three seeds stay at the baseline without a forget
 # bias, as in Fig. 3; with a bias of 1, at twice the rate, or with any other start of the weights
-# ([32d](32d_open_choices.ipynb)) all learn. OM learns with either bias; UM only with 1, one seed,
-# though two learn the shorter task without. Chrono's two $T_{max}$ overlap.
+# ([32d](32d_open_choices.ipynb)) all learn. OM learns with 4 or 16 master units; of UM's seeds one
+# moves at most, with 16 or with 4 and a bias of 1, though two learn the shorter task. Chrono's two
+# $T_{max}$ overlap.
 
 # %% [markdown]
 # ## Copy at the paper's own size
