@@ -23,9 +23,9 @@
 #
 # **Which gates learn to remember over a long time, and how fast?**
 #
-# [Decided here](40_scoreboard.ipynb): **confirmed** G40; **seen** G34, G35-UM, G33, G38-C, G38-O,
-# G38-U, G38-R, G38-OM, G38-UM, G38-OR, G38-UR, G39, G42, G45, G46; **not seen at this scale**
-# G32-UR, G32-O, G32-C, G35-OM, G36, G38, G77, G43, G44; **inconclusive** G32-OR, G37; **not
+# [Decided here](40_scoreboard.ipynb): **confirmed** G40; **seen** G34, G33, G38-C, G38-O, G38-U,
+# G38-R, G38-OM, G38-UM, G38-OR, G38-UR, G39, G42, G45, G46; **not seen at this scale** G32-UR,
+# G32-O, G32-C, G35-OM, G36, G38, G77, G43, G44; **inconclusive** G32-OR, G35-UM, G37; **not
 # testable here** G41.
 #
 # Covers: Figs. 3, 4
@@ -385,9 +385,9 @@ on_adding.round(3)
 also("adding-downsize16", "{}, 4 master units").round(3) if preset == "laptop" else None
 
 # %% [markdown]
-# At the first rate, rate × steps as in the paper, one seed each of the LSTM, O, OM and UM has
-# learnt nothing; at four times that rate every gate solves the task. Refined gates need a sixth of
-# the LSTM's steps.
+# At the first rate, rate × steps as in the paper, one seed each of the LSTM and O has learnt
+# nothing (and, with 4 master units, of OM and UM); at four times that rate every gate solves the
+# task. Refined gates need a sixth of the LSTM's steps.
 
 # %%
 left, refined = on_adding.left, ("R", "UR", "OR")
