@@ -174,7 +174,8 @@ display(bench.protocol("copy"), bench.protocol("adding"))
 # **Deviation D75.** In the paper sixteen units share a master gate (D). At 64 units that would
 # leave 4 master gates where Fig. 3 has 16, and as the last cumax gate is 1 whatever it sees, a
 # quarter of OM's units (there a sixteenth) would never write. `laptop` keeps the number, on images,
-# too, and not the share; what the share does is measured below and in [32b](32b_gru.ipynb).
+# too, and not the share: OM and UM then have an eighth more weights than the LSTM (on images a
+# quarter), there 3 %. What the share does is measured below and in [32b](32b_gru.ipynb).
 
 # %% [markdown]
 # **Deviation D34.** The paper draws medians with 60 % intervals of 3 seeds; we draw the median

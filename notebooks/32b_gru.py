@@ -179,8 +179,8 @@ for name, runs in groups.items() if not paper_size else ():
 pd.DataFrame(sixteen).reindex(["OM", "UM"]).round(1) if sixteen else None
 
 # %% [markdown]
-# That is worth three to fifteen points: with four master units OM is last of the variants in every
-# row, with more of them chrono is, but on sequential CIFAR.
+# That is worth three to fifteen points, for a quarter more weights (D75): with four master units OM
+# is last of the variants in every row, with more of them chrono is, but on sequential CIFAR.
 
 # %% [markdown]
 # ## The verdicts
