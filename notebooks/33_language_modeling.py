@@ -39,8 +39,8 @@
 # %% [markdown]
 # **In short.** *Confirmed* in Table 6a: OM, U and UR improve on the LSTM (G66T), chrono stays
 # behind U and UR (G68T) and is nowhere better than UR (G70T); *imprecise*: OM does no better than
-# U and UR (G67T). In small models of another text it is *seen* that OM, U and UR improve (G66), *not
-# seen at this scale* that OM does no better (G67): it is first, with 1.25 times their gates'
+# U and UR (G67T). In small models of another text it is *seen* that OM, U and UR improve (G66),
+# *not seen at this scale* that OM does no better (G67): it is first, with 1.25 times their gates'
 # weights; *inconclusive*: G68, G70, since seeds overlap.
 
 # %% tags=["parameters"]
