@@ -36,10 +36,10 @@
 
 # %% [markdown]
 # **In short.** *Seen*: the LSTM is worse than all others (G49): after five epochs of permuted
-# MNIST, gates at their best rates, its seeds are at 83 to 85 %, theirs at 86 to 91. After 1,500 steps at
-# one rate six of eight were *below* it. *Inconclusive*: whether UR is best (G50); its median is
-# level with OR's, seeds overlap. *Imprecise*, by the paper's own Table 2: one variant in one row
-# does not improve on the LSTM (G49T).
+# MNIST, gates at their best rates, its seeds are at 83 to 85 %, theirs at 86 to 91. After 1,500
+# steps at one rate six of eight were *below* it. *Inconclusive*: whether UR is best (G50); its
+# median is level with OR's, seeds overlap. *Imprecise*, by the paper's own Table 2: one variant in
+# one row does not improve on the LSTM (G49T).
 
 # %% tags=["parameters"]
 preset: str = "laptop"  # smoke, laptop or paper
