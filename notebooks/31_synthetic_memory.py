@@ -282,11 +282,10 @@ if preset == "laptop":
 
 # %% [markdown]
 # Whether R is stuck hangs on the rate and on what the paper leaves open: at the first rate, whose
-# product with the steps is the paper's, two of three seeds stay at the baseline without a forget
-# bias, as in Fig. 3; with a bias of 1, at twice the rate, or with any other start of the weights
+# product with the steps is the paper's, two of three seeds stay at the baseline, as in Fig. 3; with
+# a forget bias of 1, at twice the rate, or with any other start of the weights
 # ([32d](32d_open_choices.ipynb)) all learn. OM learns with 4 or 16 master units; of UM's seeds one
-# moves at most, with 16 or with 4 and a bias of 1, though two learn the shorter task. Chrono's two
-# $T_{max}$ overlap.
+# moves at most, though two learn the shorter task. Chrono's two $T_{max}$ overlap.
 
 # %% [markdown]
 # ## Copy at the paper's own size
