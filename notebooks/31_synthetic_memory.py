@@ -272,9 +272,12 @@ def also(task, name):
 
 
 if preset == "laptop":
-    names = {"copy-tmax102": "{}, T_max 102", "copy-forget1": "{}, bias 1"}
-    names |= {"copy-downsize16": "{}, 4 masters"}
-    names |= {"copy-forget1-downsize16": "{}, 4 masters, bias 1"}
+    names = {
+        "copy-tmax102": "{}, T_max 102",
+        "copy-forget1": "{}, bias 1",
+        "copy-downsize16": "{}, 4 masters",
+        "copy-forget1-downsize16": "{}, 4 masters, bias 1",
+    }
     other = [also(task, name) for task, name in names.items()]
     display(pd.concat([on_copy.drop(columns="paper"), *other]).round(3))
     shorter = outcomes(bench.runs("copy-short"))

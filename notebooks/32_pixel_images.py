@@ -56,6 +56,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from urgates.gates import gate as find_gate
 from urgates.lab import Bench, figures, show_source
 from urgates.lab.book import image_figures
 from urgates.lab.book.claims import IMPRECISE
@@ -321,8 +322,6 @@ five_epochs = best_stable(five)
 five_epochs.reindex(pmnist.gates).round({"valid": 1, "test": 1}) if preset != "paper" else None
 
 # %% tags=["hide-input"]
-from urgates.gates import gate as find_gate
-
 if swept and preset != "paper":
     drawn = [g for g in pmnist.gates if g in five_epochs.index]
     beside = tried.gate.map(lambda g: find_gate(g).auxiliary is not None)

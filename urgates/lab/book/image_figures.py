@@ -15,13 +15,13 @@ from urgates.lab.book import figures
 from urgates.lab.book.look import legend, level, style, subplots
 from urgates.lab.experiments.image_tables import TABLE_2, TABLE_2_DIVERGED, TABLE_3
 from urgates.lab.experiments.images import at_best_rate
-from urgates.lab.store.runs import Runs, several
+from urgates.lab.store.runs import Runs
 
 PAPER = {"pMNIST": "H = 512, 150 epochs", "sCIFAR": "H = 512, 100 epochs"}  # D.2
 
 
 def learning(
-    runs: Runs | Sequence[Runs],
+    runs: Runs,
     table: pd.DataFrame,
     gates: Iterable[str] | None = None,
     guessing: bool = False,
@@ -29,19 +29,15 @@ def learning(
     """Accuracies while learning, at each gate's best stable rate, in two panels as Fig. 5.
 
     Args:
-        runs: one or more groups, of different gates.
-        table: rows of their `accuracies`.
+        table: rows of `accuracies`.
         gates: what the legend has, those that were read if not given.
         guessing: draw the level of one class in ten.
     """
     fig, axes = subplots(1, 2, size=(9.6, 4), sharey=True)
-    groups = several(runs)
-    frame = pd.concat([group.frame for group in groups if group] or [groups[0].frame])
-    plotted = figures.accuracy_curves(axes, at_best_rate(frame, table))
+    plotted = figures.accuracy_curves(axes, at_best_rate(runs.frame, table))
     for ax in axes if guessing else ():
         level(ax, 0.1, "guessing")
-    read = [gate for group in groups for gate in group.read]
-    legend(fig, read if gates is None else gates)
+    legend(fig, runs.read if gates is None else gates)
     return fig, plotted
 
 

@@ -62,8 +62,8 @@ def model(name: str, hidden: int, words: int) -> LanguageModel:
     """The model of a gate, or that of "-" with torch.nn.LSTM and the same weights ("torch.nn")."""
     torch.manual_seed(0)
     options = {"layers": 1, "embedding": hidden, "tied": True}
-    sizes = {"hidden": hidden, "downsize": 32, "learner_options": options}  # 32: D.3
-    p = replace(protocol("ptb", "laptop"), **sizes)
+    p = protocol("ptb", "laptop")
+    p = replace(p, hidden=hidden, downsize=32, learner_options=options)  # 32: D.3
     built = LanguageModel(p, "lstm", "-" if name == TORCH else name, words)
     if name == TORCH:
         ours, built.rnn = built.rnn, nn.LSTM(hidden, hidden, batch_first=True)

@@ -78,12 +78,12 @@ def read_model(folder: Path, job: Job) -> dict[str, Tensor]:
     were trained under another protocol.
     """
     (key,) = job.runs
-    path, record = model_path(folder, key), Path(folder) / f"{key.stem}.json"
-    if not (record.exists() and read_record(record)["status"] in COMPLETE and path.exists()):
+    path, file = model_path(folder, key), Path(folder) / f"{key.stem}.json"
+    record = read_record(file) if file.exists() else {}
+    if record.get("status") not in COMPLETE or not path.exists():
         raise ValueError(f"{path} is missing: train {key.stem}")
-    found = read_record(record)
-    if not job.fits(found, None):
-        raise ValueError(f"{path} is of protocol {found['digest']}, not {job.protocol.digest}")
+    if not job.fits(record, None):
+        raise ValueError(f"{path} is of protocol {record['digest']}, not {job.protocol.digest}")
     return load_file(path)
 
 
